@@ -1,0 +1,51 @@
+"""Encrypted columns and the rotation of their key, as a Flask extension that knows nothing of the rest of the app.
+
+    encryption = Encryption(db.metadata)          # adds the registry's tables
+    encryption.init_app(app, keyring)             # the keyring belongs to the app object
+    encryption.check_and_register(engine)         # before the process serves
+
+* :mod:`keyring`: master keys, their ids, what is derived from them
+* :mod:`sealed`: the stored value, seal and open
+* :mod:`column`: ``encrypted()``, the attribute of a model; :mod:`storage`: the columns behind it, and their inventory
+* :mod:`registry`: the keys that the database knows; the check at start
+* :mod:`rotation`: re-encrypt everything, and prove it
+"""
+
+from __future__ import annotations
+
+from flask import Flask
+from sqlalchemy import Engine, MetaData
+
+from app.encryption.column import encrypted
+from app.encryption.keyring import Keyring
+from app.encryption.registry import KeyRegistry
+from app.encryption.sealed import EncryptionError, UnknownKey
+from app.encryption.storage import inventory
+
+__all__ = ["AppEncryption", "Encryption", "EncryptionError", "UnknownKey", "encrypted", "inventory"]
+
+
+class Encryption:
+    """The extension. One object serves any number of apps; what belongs to one app is its :class:`AppEncryption`."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        self.registry = KeyRegistry(metadata)
+
+    def init_app(self, app: Flask, keyring: Keyring) -> None:
+        app.extensions["encryption"] = AppEncryption(keyring, self.registry)
+
+
+class AppEncryption:
+    """An app's keyring, and whether the database was seen to agree with it."""
+
+    def __init__(self, keyring: Keyring, registry: KeyRegistry) -> None:
+        self.keyring = keyring
+        self.registry = registry
+        self.checked = False
+
+    def check_and_register(self, engine: Engine) -> None:
+        """Run the check at start and register a new primary key. Raises :class:`~registry.KeyRefused`.
+
+        ``checked`` stays False for an unmigrated database, so that it is looked at again.
+        """
+        self.checked = self.registry.check_and_register(engine, self.keyring)

@@ -1,6 +1,6 @@
 """``encrypted()``: a model attribute whose value is sealed in the database and readable text in Python.
 
-    class PhoneSystem(TenantOwned, db.Model):
+    class PhoneSystem(TenantOwned, Model):
         password = encrypted("phone_systems.password")
 
 Reading decrypts, and only then; assigning seals when the row is flushed, because only then are its owner and its

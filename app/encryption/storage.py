@@ -1,4 +1,4 @@
-"""What is behind an encrypted attribute in the database: its columns, what they refuse, and the inventory of them all."""
+"""Behind an encrypted attribute in the database: its columns, what they refuse, and the inventory of all of them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""Call records (CDRs): what a phone system says about each leg of a call."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, CheckConstraint, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import UtcTimestamp, now
+from app.extensions import Model
+from app.tenancy import TenantOwned, belongs_to, tenant_key
+
+
+class Call(TenantOwned, Model):
+    """One record, which is one leg of a call. Times are UTC, durations whole seconds.
+
+    record_key: tells a record from every other of its phone system, so that one delivered again changes nothing.
+    linked_id: what the legs of one call have in common.
+    phone_system_id: None once the phone system was deleted; its records stay.
+    details: the vendor's further fields as delivered. demonstration: made up, not delivered by a PBX.
+    """
+
+    __tablename__ = "calls"
+    __table_args__ = (
+        tenant_key(),
+        belongs_to("phone_systems", "phone_system_id"),
+        UniqueConstraint("phone_system_id", "record_key"),
+        CheckConstraint(
+            "disposition IN ('answered', 'no_answer', 'busy', 'failed', 'voicemail', 'other')", name="disposition"
+        ),
+        Index(None, "tenant_id", "started_at", "id"),
+    )
+
+    phone_system_id: Mapped[UUID | None]
+    record_key: Mapped[str]
+    linked_id: Mapped[str | None]
+    source: Mapped[str]
+    destination: Mapped[str]
+    caller_name: Mapped[str | None]
+    started_at: Mapped[datetime] = mapped_column(UtcTimestamp())
+    answered_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
+    duration_seconds: Mapped[int]
+    talk_seconds: Mapped[int]
+    disposition: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    demonstration: Mapped[bool] = mapped_column(default=False)
+    received_at: Mapped[datetime] = mapped_column(UtcTimestamp(), default=now)

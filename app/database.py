@@ -1,0 +1,90 @@
+"""The typed base of all models, column types, and how a connection to either database is set up."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import uuid_utils.compat
+from flask import has_request_context, request
+from sqlalchemy import Engine, MetaData, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.encryption.storage import UtcTimestamp
+
+__all__ = ["Base", "Timestamps", "UtcTimestamp", "engine_options", "now", "primary_key", "uuid7"]
+
+SQLITE_BUSY_SECONDS: Final = 15
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Base(DeclarativeBase):
+    """What every model derives from. Constraints get names, so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+
+
+def uuid7() -> UUID:
+    """A new UUIDv7 (RFC 9562, section 5.7): random, and ordered by the time it was made, so that new rows are
+    neighbours in the index."""
+    return uuid_utils.compat.uuid7()
+
+
+def now() -> datetime:
+    """This moment, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def primary_key() -> Mapped[UUID]:
+    return mapped_column(primary_key=True, default=uuid7)
+
+
+class Timestamps:
+    """When a row was made and last changed. Rotating the encryption key changes neither."""
+
+    created_at: Mapped[datetime] = mapped_column(UtcTimestamp(), default=now)
+    updated_at: Mapped[datetime] = mapped_column(UtcTimestamp(), default=now, onupdate=now)
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Options for ``create_engine``. Parameters stay out of every log and error: they are tenants' data."""
+    options: dict[str, Any] = {"hide_parameters": True}
+    if url.startswith("sqlite"):
+        options["connect_args"] = {"timeout": SQLITE_BUSY_SECONDS}
+    else:
+        options["pool_pre_ping"] = True
+        options["connect_args"] = {"connect_timeout": 5}
+    return options
+
+
+@event.listens_for(Engine, "connect")
+def _set_up_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    """Foreign keys are off by default; and the driver's own handling of transactions must not interfere with ours."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+
+@event.listens_for(Engine, "begin")
+def _begin_sqlite(connection: Any) -> None:
+    """Take SQLite's write lock at the start of whatever may write: a transaction that wants it later, after somebody
+    else wrote, is refused at once instead of waiting."""
+    if connection.dialect.name != "sqlite":
+        return
+    only_reads = has_request_context() and request.method in SAFE_METHODS
+    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED" if only_reads else "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {mode}")

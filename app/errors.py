@@ -1,0 +1,177 @@
+"""One error shape for the API: RFC 9457 problem details.
+
+Whatever goes wrong, the answer is ``application/problem+json`` with ``type``, ``title``, ``status``, ``detail`` and
+``request_id``, and ``errors`` for invalid input. A detail is written by us; what a driver or a library says stays in
+the log, without parameters, because it may hold tenants' data.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+
+from apiflask import APIFlask
+from apiflask.exceptions import HTTPError
+from flask import Response, current_app, g
+from flask_limiter import RateLimitExceeded
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from werkzeug.exceptions import HTTPException
+
+from app.database import uuid7
+from app.encryption import AppEncryption, EncryptionError
+from app.encryption.registry import KeyRefused
+from app.extensions import db
+
+log = logging.getLogger(__name__)
+
+FieldErrors = list[dict[str, str]]
+
+
+class Problem(Exception):
+    """A refusal that a service raises and the API answers with."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+    def __init__(self, detail: str, errors: FieldErrors | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+
+
+class Unauthenticated(Problem):
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class Forbidden(Problem):
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFound(Problem):
+    status = HTTPStatus.NOT_FOUND
+
+
+class Conflict(Problem):
+    status = HTTPStatus.CONFLICT
+
+
+class Invalid(Problem):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class Unavailable(Problem):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def init_app(app: APIFlask) -> None:
+    """Give every request an id, and every failure the one shape."""
+    app.before_request(_set_request_id)
+    app.error_processor(_invalid_input)
+    app.register_error_handler(Problem, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(RateLimitExceeded, _rate_limited)
+    app.register_error_handler(EncryptionError, _secret_unavailable)
+    app.register_error_handler(KeyRefused, _keys_unavailable)
+    app.register_error_handler(IntegrityError, _integrity_error)
+    app.register_error_handler(OperationalError, _database_unavailable)
+    app.register_error_handler(Exception, _failure)
+
+
+def problem(
+    status: int, detail: str, errors: FieldErrors | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """An answer in the one shape of errors."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+        "request_id": g.get("request_id", ""),
+    }
+    if errors is not None:
+        body["errors"] = errors
+    response = Response(json.dumps(body) + "\n", status, content_type="application/problem+json")
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    response.headers.update(headers or {})
+    return response
+
+
+def _set_request_id() -> None:
+    g.request_id = str(uuid7())
+
+
+def _refused(refusal: Problem) -> Response:
+    return problem(refusal.status, refusal.detail, refusal.errors)
+
+
+def _invalid_input(error: HTTPError) -> Response:
+    """What APIFlask raises; for input that does not fit its schema, the fields and what is wrong with each."""
+    if error.status_code != HTTPStatus.UNPROCESSABLE_ENTITY:
+        return problem(error.status_code, error.message or HTTPStatus(error.status_code).phrase)
+    fields: FieldErrors = [
+        {"field": "" if field == "_schema" else field, "message": message}
+        for by_field in error.detail.values()
+        for field, messages in by_field.items()
+        for message in messages
+    ]
+    return problem(error.status_code, "The request is not valid: see errors.", fields)
+
+
+def _http_error(error: HTTPException) -> Response:
+    response = error.get_response()
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    if status < HTTPStatus.BAD_REQUEST:  # a redirect
+        return Response(status=status, headers=dict(response.headers))
+    kept = {name: value for name in ("Allow", "Retry-After") if (value := response.headers.get(name))}
+    return problem(status, error.description or HTTPStatus(status).description, headers=kept)
+
+
+def _rate_limited(error: RateLimitExceeded) -> Response:
+    return problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests: wait before trying again.")
+
+
+def _secret_unavailable(error: EncryptionError) -> Response:
+    log.error("a stored secret cannot be used: %s", error)
+    return _unavailable("A stored secret cannot be read at the moment. The operator's log says which and why.")
+
+
+def _keys_unavailable(error: KeyRefused) -> Response:
+    log.error("the encryption keys do not fit the database: %s", error)
+    return _unavailable("The service's encryption keys do not fit its database. The operator's log says why.")
+
+
+def _integrity_error(error: IntegrityError) -> Response:
+    """A write under a key that was retired meanwhile fails by its foreign key: this process must be restarted."""
+    db.session.rollback()
+    encryption: AppEncryption = current_app.extensions["encryption"]
+    if encryption.keyring.primary.id not in encryption.registry.registered(db.session.connection()):
+        encryption.checked = False
+        log.error("the primary key %s is not registered any more: restart this process", encryption.keyring.primary.id)
+        return _unavailable("This process holds an encryption key that was retired. Try again.")
+    _log_without_parameters("the database refused a change", error)
+    return problem(HTTPStatus.CONFLICT, "The change conflicts with what is stored.")
+
+
+def _database_unavailable(error: OperationalError) -> Response:
+    _log_without_parameters("the database is not available", error)
+    return _unavailable("The database is not available at the moment.")
+
+
+def _unavailable(detail: str) -> Response:
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "5"})
+
+
+def _failure(error: Exception) -> Response:
+    if isinstance(error, StatementError):
+        _log_without_parameters("unhandled database error", error)
+    else:
+        log.exception("unhandled error, request %s", g.get("request_id", ""))
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. It was logged under the request id.")
+
+
+def _log_without_parameters(message: str, error: StatementError) -> None:
+    """Log a driver's error by its class and SQLSTATE: its text may quote the row."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
+    log.error("%s: %s %s, request %s", message, type(cause or error).__name__, state, g.get("request_id", ""))

@@ -1,0 +1,60 @@
+"""Lists in pages: newest first, by keyset, so that a page costs the same wherever it is and nothing is seen twice."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.errors import Invalid
+
+T = TypeVar("T")
+
+
+class PageQuery(BaseModel):
+    """The query parameters of every list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=200, description="How many items at the most")
+    cursor: str | None = Field(None, description="`next` of the page before")
+
+
+def fetch_page(
+    session: Session, statement: Select[tuple[T]], keys: Sequence[InstrumentedAttribute[Any]], page: PageQuery
+) -> tuple[list[T], str | None]:
+    """A page of ``statement``'s objects in descending order of ``keys``, and the cursor of the next page or None.
+
+    keys: attributes of the objects, a time or an id each, that together tell every two objects apart.
+    Raises :class:`~app.errors.Invalid` for a cursor that was not given out by this list.
+    """
+    statement = statement.order_by(*(key.desc() for key in keys)).limit(page.limit + 1)
+    if page.cursor is not None:
+        statement = statement.where(tuple_(*keys) < tuple_(*_read_cursor(page.cursor, keys)))
+    items = list(session.scalars(statement))
+    if len(items) <= page.limit:
+        return items, None
+    items.pop()
+    return items, _write_cursor([getattr(items[-1], key.key) for key in keys])
+
+
+def _write_cursor(values: list[datetime | UUID]) -> str:
+    texts = [value.isoformat() if isinstance(value, datetime) else str(value) for value in values]
+    return base64.urlsafe_b64encode(json.dumps(texts).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[datetime | UUID]:
+    try:
+        texts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        readers = [datetime.fromisoformat if key.type.python_type is datetime else UUID for key in keys]
+        return [read(text) for read, text in zip(readers, texts, strict=True)]
+    except (ValueError, TypeError, AttributeError):
+        message = "not a cursor of this list: use `next` as it was returned"
+        raise Invalid("The cursor is not valid.", [{"field": "cursor", "message": message}]) from None

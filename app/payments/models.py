@@ -1,0 +1,24 @@
+"""Payment accounts: a tenant's account with a payment processor."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint
+from sqlalchemy.orm import Mapped
+
+from app.database import Timestamps
+from app.encryption import encrypted
+from app.extensions import Model
+from app.tenancy import TenantOwned, tenant_key
+
+
+class PaymentAccount(TenantOwned, Timestamps, Model):
+    """Credentials for one ``provider`` in one ``mode``: ``sandbox`` or ``live``."""
+
+    __tablename__ = "payment_accounts"
+    __table_args__ = (tenant_key(), CheckConstraint("mode IN ('sandbox', 'live')", name="mode"))
+
+    provider: Mapped[str]
+    mode: Mapped[str]
+    client_id: Mapped[str | None]
+    client_secret = encrypted("payment_accounts.client_secret")
+    webhook_id: Mapped[str | None]

@@ -1,0 +1,29 @@
+"""Phone systems: a tenant's PBX, and the credentials in both directions."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Mapped, relationship
+
+from app.database import Timestamps
+from app.encryption import encrypted
+from app.extensions import Model
+from app.tenancy import TenantOwned, tenant_key
+from app.tenants.models import Tenant
+
+
+class PhoneSystem(TenantOwned, Timestamps, Model):
+    """A PBX. ``username`` and ``password`` sign us in to it at ``base_url``; with ``webhook_username`` and
+    ``webhook_password`` it signs in to us. ``time_zone`` is an IANA name; None means the tenant's."""
+
+    __tablename__ = "phone_systems"
+    __table_args__ = (tenant_key(),)
+
+    name: Mapped[str]
+    vendor: Mapped[str]
+    base_url: Mapped[str | None]
+    username: Mapped[str | None]
+    password = encrypted("phone_systems.password")
+    webhook_username: Mapped[str | None]
+    webhook_password = encrypted("phone_systems.webhook_password")
+    time_zone: Mapped[str | None]
+    tenant: Mapped[Tenant] = relationship()
