@@ -28,7 +28,7 @@ class PageQuery(BaseModel):
 
 
 def fetch_page(
-    session: Session, statement: Select[tuple[T]], keys: Sequence[InstrumentedAttribute[Any]], page: PageQuery
+    session: Session, statement: Select[T], keys: Sequence[InstrumentedAttribute[Any]], page: PageQuery
 ) -> tuple[list[T], str | None]:
     """A page of ``statement``'s objects in descending order of ``keys``, and the cursor of the next page or None.
 
