@@ -5,6 +5,8 @@ from __future__ import annotations
 from apiflask import APIFlask
 
 from app import errors
+from app.cli.encryption import commands as encryption_commands
+from app.cli.rotation import commands as rotation_commands
 from app.config import Settings, load_settings
 from app.database import engine_options
 from app.extensions import db, encryption, jwt, limiter, migrate
@@ -26,6 +28,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.config.from_mapping(
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
+        ROTATION_DATABASE_URL=settings.rotation_database_url,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
     )
     db.init_app(app)
@@ -34,4 +37,6 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     jwt.init_app(app)
     limiter.init_app(app)
     errors.init_app(app)
+    app.register_blueprint(rotation_commands)
+    app.register_blueprint(encryption_commands)
     return app
