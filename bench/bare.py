@@ -1,4 +1,4 @@
-"""The yardstick of deliveries: a bare Flask + Flask-SQLAlchemy route that inserts the same row, and does nothing else."""
+"""The yardstick of deliveries: a bare Flask + Flask-SQLAlchemy route that inserts the same row, and no more."""
 
 from __future__ import annotations
 
