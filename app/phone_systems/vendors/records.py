@@ -228,7 +228,8 @@ def usable_name(text: str) -> str | None:
 
 def printable(text: str) -> str:
     """``text`` with each control character and half surrogate pair replaced, without blanks around it."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text).strip()
+    text = text.strip()
+    return text if text.isprintable() else _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _as_text(value: Any) -> str:

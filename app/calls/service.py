@@ -1,0 +1,78 @@
+"""Call records: stored once each, however often they are delivered, and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.calls.models import Call
+from app.pagination import PageQuery, fetch_page
+from app.phone_systems.vendors import CallRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """ids: of the records as they are in the database, in the order of the delivery. new: how many were not yet."""
+
+    ids: list[UUID]
+    new: int
+
+
+def store_records(
+    session: Session,
+    tenant_id: UUID,
+    phone_system_id: UUID,
+    records: Sequence[CallRecord],
+    *,
+    demonstration: bool = False,
+) -> Stored:
+    """Store what the phone system delivered and commit. A record that is there already is left as it is, also when
+    the same delivery arrives many times at once: the database decides which of them is the first."""
+    rows: dict[str, dict[str, Any]] = {
+        record.record_key: {
+            **asdict(record),
+            "tenant_id": tenant_id,
+            "phone_system_id": phone_system_id,
+            "demonstration": demonstration,
+        }
+        for record in records
+    }
+    # In one order, so that two deliveries of several records cannot wait for each other.
+    parameters = [rows[key] for key in sorted(rows)]
+    statement = _INSERT[session.get_bind().dialect.name]
+    # With a list even of one, SQLAlchemy prepares for many: that costs as much again as the statement.
+    inserted = session.execute(statement, parameters if len(parameters) > 1 else parameters[0])
+    found: dict[str, UUID] = {key: call_id for key, call_id in inserted}  # noqa: C416
+    new = len(found)
+    if missing := rows.keys() - found.keys():
+        existing = select(Call.record_key, Call.id).where(
+            Call.phone_system_id == phone_system_id, Call.record_key.in_(missing)
+        )
+        found.update((key, call_id) for key, call_id in session.execute(existing))
+    session.commit()
+    return Stored([found[record.record_key] for record in records], new)
+
+
+def list_calls(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[Call], str | None]:
+    """A page of the tenant's records, newest first, and the cursor of the next page or None."""
+    statement = select(Call).where(Call.tenant_id == tenant_id)
+    return fetch_page(session, statement, (Call.started_at, Call.id), page)
+
+
+def _insert(dialect: Any) -> Any:
+    """``INSERT … ON CONFLICT DO NOTHING RETURNING``, which both databases have, each in its own dialect."""
+    key = ["phone_system_id", "record_key"]
+    return (
+        dialect.insert(Call.__table__)
+        .on_conflict_do_nothing(index_elements=key)
+        .returning(Call.__table__.c.record_key, Call.__table__.c.id)
+    )
+
+
+_INSERT: Final[dict[str, Any]] = {"postgresql": _insert(postgresql), "sqlite": _insert(sqlite)}
