@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 from uuid import UUID
 
@@ -36,7 +36,7 @@ def store_records(
     the same delivery arrives many times at once: the database decides which of them is the first."""
     rows: dict[str, dict[str, Any]] = {
         record.record_key: {
-            **asdict(record),
+            **{name: getattr(record, name) for name in _ATTRIBUTES},
             "tenant_id": tenant_id,
             "phone_system_id": phone_system_id,
             "demonstration": demonstration,
@@ -45,16 +45,15 @@ def store_records(
     }
     # In one order, so that two deliveries of several records cannot wait for each other.
     parameters = [rows[key] for key in sorted(rows)]
-    statement = _INSERT[session.get_bind().dialect.name]
-    # With a list even of one, SQLAlchemy prepares for many: that costs as much again as the statement.
-    inserted = session.execute(statement, parameters if len(parameters) > 1 else parameters[0])
+    connection = session.connection()  # no objects are made here: past the ORM it takes half the time
+    inserted = connection.execute(_INSERT[connection.dialect.name], parameters)
     found: dict[str, UUID] = {key: call_id for key, call_id in inserted}  # noqa: C416
     new = len(found)
     if missing := rows.keys() - found.keys():
         existing = select(Call.record_key, Call.id).where(
             Call.phone_system_id == phone_system_id, Call.record_key.in_(missing)
         )
-        found.update((key, call_id) for key, call_id in session.execute(existing))
+        found.update((key, call_id) for key, call_id in connection.execute(existing))
     session.commit()
     return Stored([found[record.record_key] for record in records], new)
 
@@ -63,6 +62,9 @@ def list_calls(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list
     """A page of the tenant's records, newest first, and the cursor of the next page or None."""
     statement = select(Call).where(Call.tenant_id == tenant_id)
     return fetch_page(session, statement, (Call.started_at, Call.id), page)
+
+
+_ATTRIBUTES: Final = tuple(field.name for field in fields(CallRecord))
 
 
 def _insert(dialect: Any) -> Any:

@@ -11,7 +11,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from flask import current_app
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.encryption import sealed
@@ -69,26 +69,33 @@ def authenticate(
 
 def _find(session: Session, subdomain: str, phone_system_id: str) -> _Stored | None:
     """One query, also for what cannot exist."""
-    label = subdomain if _LABEL.fullmatch(subdomain) else ""
-    key = UUID(phone_system_id) if _UUID.fullmatch(phone_system_id) else NOBODY
-    row = session.execute(_FIND.where(Tenant.subdomain == label, PhoneSystem.id == key)).one_or_none()
+    parameters = {
+        "subdomain": subdomain if _LABEL.fullmatch(subdomain) else "",
+        "id": UUID(phone_system_id) if _UUID.fullmatch(phone_system_id) else NOBODY,
+    }
+    row = session.connection().execute(_FIND, parameters).one_or_none()
     return _Stored._make(row) if row is not None else None
 
 
-_SEALED_PASSWORD: Final[Any] = PhoneSystem.__table__.c.webhook_password_encrypted
-_FIND: Final = select(
-    PhoneSystem.id,
-    PhoneSystem.tenant_id,
-    PhoneSystem.vendor,
-    PhoneSystem.webhook_username,
-    _SEALED_PASSWORD,
-    func.coalesce(PhoneSystem.time_zone, Tenant.time_zone),
-).join(PhoneSystem.tenant)
+_PHONE_SYSTEMS: Final = PhoneSystem.metadata.tables["phone_systems"]
+_TENANTS: Final = Tenant.metadata.tables["tenants"]
+_FIND: Final = (
+    select(
+        _PHONE_SYSTEMS.c.id,
+        _PHONE_SYSTEMS.c.tenant_id,
+        _PHONE_SYSTEMS.c.vendor,
+        _PHONE_SYSTEMS.c.webhook_username,
+        _PHONE_SYSTEMS.c.webhook_password_encrypted,
+        func.coalesce(_PHONE_SYSTEMS.c.time_zone, _TENANTS.c.time_zone),
+    )
+    .join_from(_PHONE_SYSTEMS, _TENANTS, _TENANTS.c.id == _PHONE_SYSTEMS.c.tenant_id)
+    .where(_TENANTS.c.subdomain == bindparam("subdomain"), _PHONE_SYSTEMS.c.id == bindparam("id"))
+)
 
 
 def _open_password(stored: _Stored) -> str:
     """The plaintext, read from an object that is in no session: loading one takes longer than all the rest."""
-    sealed_password: dict[str, Any] = {_SEALED_PASSWORD.name: stored.webhook_password}
+    sealed_password: dict[str, Any] = {"webhook_password_encrypted": stored.webhook_password}
     phone_system = PhoneSystem(id=stored.id, tenant_id=stored.tenant_id, **sealed_password)
     password: str = phone_system.webhook_password
     return password
