@@ -44,7 +44,7 @@ class UnreadableDelivery(Exception):
     """
 
     def __init__(self, errors: Iterable[tuple[str, str]]) -> None:
-        self.errors = [{"field": field, "message": message} for field, message in errors]
+        self.errors = [{"field": field, "message": message} for field, message in dict.fromkeys(errors)]
         super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in self.errors))
 
 
