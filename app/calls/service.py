@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -62,6 +62,12 @@ def list_calls(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list
     """A page of the tenant's records, newest first, and the cursor of the next page or None."""
     statement = select(Call).where(Call.tenant_id == tenant_id)
     return fetch_page(session, statement, (Call.started_at, Call.id), page)
+
+
+def detach_phone_system(session: Session, tenant_id: UUID, phone_system_id: UUID) -> None:
+    """Let the records of a phone system outlive it. Not committed here."""
+    records = update(Call).where(Call.tenant_id == tenant_id, Call.phone_system_id == phone_system_id)
+    session.execute(records.values(phone_system_id=None))
 
 
 _ATTRIBUTES: Final = tuple(field.name for field in fields(CallRecord))

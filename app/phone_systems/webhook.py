@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -24,6 +25,12 @@ NOBODY: Final = UUID(int=0)
 
 _LABEL: Final = re.compile(r"[a-z0-9-]{1,63}")
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+class WrongCredentials(Unauthenticated):
+    """Wrong, or missing, or for a phone system that does not exist: nobody can tell."""
+
+    headers = MappingProxyType({"WWW-Authenticate": 'Basic realm="AudiaPro"'})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ def authenticate(
 
     username, password: None where the delivery has none.
 
-    Raises :class:`~app.errors.Unauthenticated` whatever is wrong, after the same work: neither the answer nor its time
+    Raises :class:`WrongCredentials` whatever is wrong, after the same work: neither the answer nor its time
     shows whether a tenant or a phone system exists. Raises :class:`~app.encryption.EncryptionError` when the stored
     password cannot be opened.
     """
@@ -63,7 +70,7 @@ def authenticate(
     stored = found if found is not None and has_credentials else _decoy()
     matches = _same(username, stored.webhook_username) & _same(password, _open_password(stored))
     if not (matches and has_credentials and username and password):
-        raise Unauthenticated("The user name or the password is not right for this address.")
+        raise WrongCredentials("The user name or the password is not right for this address.")
     return Sender(stored.id, stored.tenant_id, stored.vendor, ZoneInfo(stored.time_zone))
 
 
