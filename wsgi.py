@@ -3,6 +3,11 @@
 The ``flask`` command does not come this way (see .flaskenv): it has the commands that put things right.
 """
 
-from app.startup import create_serving_app
+from app import create_app
+from app.startup import check_start, load_settings_or_exit, say
 
-app = create_serving_app()
+settings = load_settings_or_exit()
+app = create_app(settings)
+with app.app_context():
+    for line in check_start(app, settings):
+        say(line)

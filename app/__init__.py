@@ -9,8 +9,8 @@ from apiflask import APIFlask
 from app import errors, openapi, web
 from app.calls.api import calls
 from app.calls.hooks import hooks
-from app.cli import accounts
-from app.config import Settings, load_settings
+from app.cli import accounts, develop
+from app.config import PROJECT, Settings, load_settings
 from app.credentials.api import api_credentials
 from app.database import engine_options
 from app.extensions import db, encryption, limiter, limiter_options, migrate
@@ -57,13 +57,14 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     )
     errors.init_app(app)
     db.init_app(app)
-    migrate.init_app(app, db)
+    migrate.init_app(app, db, directory=str(PROJECT / "migrations"))
     encryption.init_app(app, settings.keyring)
     tokens.init_app(app, jwt_secrets, settings.access_token_expires, settings.refresh_token_expires)
     limiter.init_app(app)
     web.init_app(app, https_only=settings.environment == "production")
     openapi.init_app(app)
     accounts.init_app(app)
+    develop.init_app(app)
     for blueprint, who in BLUEPRINTS:
         access.register(app, blueprint, who)
     return app

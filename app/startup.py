@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import NoReturn
 
 import click
-from apiflask import APIFlask
+from flask import Flask
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from app import create_app
 from app.config import EXIT_CONFIG, ConfigurationError, Settings, load_settings
 from app.encryption import AppEncryption
 from app.encryption.registry import KeyRefused
@@ -31,23 +30,9 @@ def load_settings_or_exit() -> Settings:
         _end(str(error), EXIT_CONFIG)
 
 
-def create_serving_app() -> APIFlask:
-    """The application, fit to serve and without an open connection to the database, so that it can be forked."""
-    settings = load_settings_or_exit()
-    app = create_app(settings)
-    with app.app_context():
-        check_start(app, settings)
-    return app
-
-
-def check_start(app: APIFlask, settings: Settings) -> None:
-    """Run the start-up check in an application context and say on standard error what was found.
-
-    Registers a new primary key. Raises SystemExit when the keys do not fit the database, or it cannot be reached.
-    """
-    for warning in settings.warnings:
-        _say(f"warning: {warning}")
-    _say(_keys_loaded(settings))
+def check_start(app: Flask, settings: Settings) -> list[str]:
+    """Run the start-up check in an application context, register a new primary key, and return what the operator
+    should see. Raises SystemExit when the keys do not fit the database, or it cannot be reached."""
     encryption: AppEncryption = app.extensions["encryption"]
     name = _name_of(db.engine.url)
     try:
@@ -61,7 +46,11 @@ def check_start(app: APIFlask, settings: Settings) -> None:
         _end(f"AudiaPro cannot start: the database cannot be used: {name}: {_reason(error)}", EXIT_UNAVAILABLE)
     finally:
         db.engine.dispose()
-    _say(f"database ready: {name}" if migrated else f"database not migrated: {name}: run `flask db upgrade`")
+    return [
+        *(f"warning: {warning}" for warning in settings.warnings),
+        _keys_loaded(settings),
+        f"database ready: {name}" if migrated else f"database not migrated: {name}: run `flask db upgrade`",
+    ]
 
 
 def _keys_loaded(settings: Settings) -> str:
@@ -89,10 +78,11 @@ def _reason(error: DBAPIError | OSError) -> str:
     return text.replace(password, "***") if password else text
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tell the operator, on standard error."""
     click.echo(line, err=True)
 
 
 def _end(report: str, status: int) -> NoReturn:
-    _say(report)
+    say(report)
     raise SystemExit(status)
