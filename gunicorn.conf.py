@@ -28,9 +28,7 @@ def when_ready(server: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """No connection is shared across a fork: forget what was inherited, without closing it for the parent."""
-    from app.extensions import db
-    from wsgi import app
-
+    app = server.app.wsgi()
     with app.app_context():
-        for engine in db.engines.values():
+        for engine in app.extensions["sqlalchemy"].engines.values():
             engine.dispose(close=False)

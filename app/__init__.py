@@ -10,6 +10,8 @@ from app import errors, openapi, web
 from app.calls.api import calls
 from app.calls.hooks import hooks
 from app.cli import accounts, develop
+from app.cli.encryption import commands as encryption_commands
+from app.cli.rotation import commands as rotation_commands
 from app.config import PROJECT, Settings, load_settings
 from app.credentials.api import api_credentials
 from app.database import engine_options
@@ -52,6 +54,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         SECRET_KEY=tokens.derive_key(settings.jwt_secret_key, "audiapro/flask-session"),
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
+        ROTATION_DATABASE_URL=settings.rotation_database_url,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
         **limiter_options(settings.redis_url),
     )
@@ -67,4 +70,6 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     develop.init_app(app)
     for blueprint, who in BLUEPRINTS:
         access.register(app, blueprint, who)
+    app.register_blueprint(rotation_commands)
+    app.register_blueprint(encryption_commands)
     return app

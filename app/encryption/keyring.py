@@ -126,6 +126,10 @@ class Keyring:
         """The same keyring without its fallbacks: what a rotation is proved with."""
         return Keyring(self.primary)
 
+    def secrets(self) -> tuple[bytes, ...]:
+        """The keys themselves, primary first: for handing them to a process of our own, and nothing else."""
+        return tuple(key._secret for key in self)
+
     def __iter__(self) -> Iterator[MasterKey]:
         yield self.primary
         yield from self.fallbacks

@@ -22,7 +22,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    Uuid,
     delete,
     func,
     insert,
@@ -87,7 +86,7 @@ class KeyRegistry:
         self.rotations = Table(
             "encryption_rotations",
             metadata,
-            Column("id", Uuid(), primary_key=True),
+            Column("id", Integer, primary_key=True),
             Column("from_key_ids", Text, nullable=False),  # comma-separated
             Column("to_key_id", String(8), nullable=False),
             Column("started_at", UtcTimestamp(), nullable=False),
@@ -172,6 +171,10 @@ class KeyRegistry:
                 self._retire(connection, key_id)
             except IntegrityError:  # a value arrived under it since it was counted: the foreign key has the last word
                 raise KeyNotChanged(f"{key_id} is being written by a running process: restart it first") from None
+
+    def count_rows_under(self, connection: Connection, key_id: str) -> int:
+        """How many values are sealed under ``key_id``."""
+        return sum(self.count_values(connection, column).get(key_id, 0) for column in inventory(self.metadata))
 
     def rows_under(self, connection: Connection, key_id: str) -> Iterator[SealedRow]:
         """Every row that has a value sealed under ``key_id``."""

@@ -35,7 +35,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "encryption_rotations",
-        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("id", sa.Integer, nullable=False),
         sa.Column("from_key_ids", sa.Text, nullable=False),
         sa.Column("to_key_id", sa.String(8), nullable=False),
         sa.Column("started_at", UtcTimestamp(), nullable=False),

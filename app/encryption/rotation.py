@@ -1,0 +1,298 @@
+"""Re-encrypting every stored value under the primary key, beside live traffic, and proving that it is done.
+
+A rotation can be killed at any moment and started again: each batch is one transaction, a value is replaced only where
+it still is what was read, and what is under the primary key already is left alone. It ends with the proof: every value
+of every encrypted column is opened with the primary key alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import Engine, insert, update
+
+from app.encryption.batches import ColumnCount, Part, SealedTable, Wanted, sealed_tables
+from app.encryption.keyring import Keyring
+from app.encryption.passes import (
+    Progress,
+    Share,
+    Unreadable,
+    direct_engine,
+    open_batches,
+    open_values,
+    re_encrypt_values,
+)
+from app.encryption.registry import KeyRegistry
+from app.encryption.storage import inventory
+from app.encryption.workers import share_out
+
+DEFAULT_BATCH_SIZE: Final = 1000
+LOCK_ID: Final = 0x726F74617465  # "rotate": one rotation at a time in a database
+PASSES_WITHOUT_PROGRESS: Final = 5
+
+
+class RotationRefused(Exception):
+    """The rotation must not start as things are configured. The message says what to do. Nothing was written."""
+
+
+class RotationRunning(Exception):
+    """Another rotation of this database is running."""
+
+
+@dataclass
+class ColumnResult:
+    """Counts of one column. ``total`` counts rows; the others add up to it when nobody writes meanwhile."""
+
+    column: str
+    total: int = 0
+    null: int = 0
+    rotated: int = 0
+    already: int = 0
+    unreadable: int = 0
+
+
+@dataclass
+class Result:
+    """What a rotation came to.
+
+    proved: values opened with the primary key alone, rotated now or before. remaining: values under other keys.
+    seconds: the whole work, proof included. still_written: other keys that values went on arriving under.
+    """
+
+    primary: str
+    columns: list[ColumnResult]
+    rotated: int = 0
+    unreadable: int = 0
+    proved: int = 0
+    remaining: int = 0
+    seconds: float = 0.0
+    still_written: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every value is under the primary key and was opened with it."""
+        return not self.unreadable and not self.remaining
+
+
+class Rotation:
+    """One rotation of one database.
+
+    url: SQLAlchemy URL of a direct connection: a transaction pooler would hand one rotation's lock to another.
+    workers: processes. batch_size: rows a transaction.
+    on_progress: called with the number of values that a batch sealed anew or, in the proof, opened.
+    on_unreadable: called once for every value that does not open.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        registry: KeyRegistry,
+        keyring: Keyring,
+        *,
+        workers: int = 1,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        on_progress: Callable[[int], None] = lambda values: None,
+        on_unreadable: Callable[[Unreadable], None] = lambda value: None,
+    ) -> None:
+        self.url, self.registry, self.keyring = url, registry, keyring
+        self.workers, self.batch_size = workers, batch_size
+        self.on_progress, self.on_unreadable = on_progress, on_unreadable
+        self.engine = direct_engine(url)
+        self.tables = sealed_tables(registry.metadata)
+        self.rotated: Counter[str] = Counter()
+        self.unreadable: Counter[str] = Counter()
+        self.proved: Counter[str] = Counter()
+        self.unproved: Counter[str] = Counter()
+        self.still_written: list[str] = []
+
+    def check(self, force: bool = False) -> None:
+        """Refuse what must not start: :class:`RotationRefused`, or :class:`~registry.KeyRefused` by the start-up check.
+
+        force: go on although the primary key is not the newest registered one, to go back to an older key on purpose.
+        """
+        if not self.tables:
+            raise RotationRefused("No encrypted column was found in the models: there must be some.")
+        if not self.registry.check_and_register(self.engine, self.keyring):
+            raise RotationRefused("The database is not migrated: run `flask db upgrade` first.")
+        with self.engine.connect() as connection:
+            newest = self.registry.registered(connection)[-1]
+        if newest != self.keyring.primary.id and not force:
+            raise RotationRefused(
+                f"ENCRYPTION_KEY is {self.keyring.primary.id}, but {newest} was registered after it: were the keys "
+                f"swapped by mistake? Make {newest} the ENCRYPTION_KEY, or use --force to go back to the older key."
+            )
+
+    def count(self) -> tuple[int, int]:
+        """How many values are sealed under another key than the primary, and how many there are at all."""
+        counts = self._count().values()
+        return sum(count.others for count in counts), sum(count.total - count.null for count in counts)
+
+    def run(self) -> Result:
+        """Re-encrypt and prove. Raises :class:`RotationRunning`, or :class:`~workers.WorkerFailed` if it broke off."""
+        started = time.monotonic()
+        with exclusive(self.engine):
+            run_id = self._record_start()
+            self.re_encrypt(run_id)
+            self.prove()
+            result = self._result(started)
+            self._record_end(run_id, result)
+        return result
+
+    def try_out(self) -> Result:
+        """What :meth:`run` would meet: counts, and which values would not open. Writes nothing."""
+        started = time.monotonic()
+        for progress in self._share_out(open_values, "not primary", self.keyring):
+            self._report(progress)
+        return self._result(started)
+
+    def verify(self) -> int:
+        """Open every value with the whole keyring; returns how many opened. Writes nothing."""
+        opened = 0
+        wanted: Wanted
+        for wanted in ("primary", "not primary"):
+            for progress in self._share_out(open_values, wanted, self.keyring):
+                opened += progress.done.total()
+                self._report(progress)
+        return opened
+
+    def re_encrypt(self, run_id: int | None = None) -> None:
+        """Seal anew, in as many passes as it takes, what is not under the primary key.
+
+        A pass leaves behind the rows that were locked or changed while it worked, and meets what processes that do not
+        have the new key yet wrote meanwhile. Gives up when several passes in a row come no closer to the end.
+        """
+        fewest: int | None = None
+        stalled = 0
+        while stalled < PASSES_WITHOUT_PROGRESS:
+            unreadable: Counter[str] = Counter()
+            for progress in self._share_out(re_encrypt_values, "not primary", self.keyring, run_id):
+                self.rotated.update(progress.done)
+                unreadable.update(value.column for value in progress.unreadable)
+                self._report(progress, first_time=fewest is None)
+            self.unreadable = unreadable
+            left = self.count()[0] - unreadable.total()
+            if left <= 0:
+                return
+            stalled = 0 if fewest is None or left < fewest else stalled + 1
+            fewest = left if fewest is None else min(left, fewest)
+            time.sleep(0.1 * 2**stalled)
+        with self.engine.connect() as connection:
+            counts = [self.registry.count_values(connection, column) for column in inventory(self.registry.metadata)]
+        used = {key_id for count in counts for key_id in count if key_id is not None}
+        self.still_written = sorted(used - {self.keyring.primary.id})
+
+    def prove(self) -> None:
+        """Open every value under the primary key with a keyring that holds nothing else."""
+        for progress in self._share_out(open_values, "primary", self.keyring.only_primary()):
+            self.proved.update(progress.done)
+            self.unproved.update(value.column for value in progress.unreadable)
+            self._report(progress)
+
+    def _share_out(
+        self,
+        work: Callable[[Share], Iterator[Progress]],
+        wanted: Wanted,
+        keyring: Keyring,
+        run_id: int | None = None,
+    ) -> Iterator[Progress]:
+        values = sum(count.primary if wanted == "primary" else count.others for count in self._count().values())
+        processes = max(1, min(self.workers, values // self.batch_size))
+        parts: list[list[tuple[SealedTable, Part]]] = [[] for _ in range(processes)]
+        with open_batches(self.url, self.keyring.primary.id) as batches:
+            for table in self.tables:
+                for parts_of_one, part in zip(parts, batches.split(table, wanted, processes), strict=False):
+                    parts_of_one.append((table, part))
+        secrets = keyring.secrets()
+        yield from share_out(
+            work, [Share(self.url, secrets, tuple(own), self.batch_size, wanted, run_id) for own in parts]
+        )
+
+    def _report(self, progress: Progress, first_time: bool = True) -> None:
+        self.on_progress(progress.done.total())
+        for value in progress.unreadable if first_time else ():
+            self.on_unreadable(value)
+
+    def _count(self) -> dict[str, ColumnCount]:
+        with open_batches(self.url, self.keyring.primary.id) as batches:
+            return {
+                column.name: count
+                for table in self.tables
+                for column, count in zip(table.columns, batches.count(table), strict=True)
+            }
+
+    def _result(self, started: float) -> Result:
+        columns = []
+        remaining = 0
+        for name, count in self._count().items():
+            rotated, unreadable = self.rotated[name], self.unreadable[name] + self.unproved[name]
+            already = max(0, count.primary - rotated - self.unproved[name])
+            columns.append(ColumnResult(name, count.total, count.null, rotated, already, unreadable))
+            remaining += count.others
+        return Result(
+            primary=self.keyring.primary.id,
+            columns=columns,
+            rotated=self.rotated.total(),
+            unreadable=self.unreadable.total() + self.unproved.total(),
+            proved=self.proved.total(),
+            remaining=remaining,
+            seconds=round(time.monotonic() - started, 3),
+            still_written=self.still_written,
+        )
+
+    def _record_start(self) -> int:
+        rotations = self.registry.rotations
+        others = [key_id for key_id in self._registered() if key_id != self.keyring.primary.id]
+        values = {
+            "from_key_ids": ",".join(others),
+            "to_key_id": self.keyring.primary.id,
+            "started_at": datetime.now(UTC),
+            "planned": self.count()[0],
+            "rotated": 0,
+            "unreadable": 0,
+        }
+        with self.engine.begin() as connection:
+            return int(connection.execute(insert(rotations).values(values).returning(rotations.c.id)).scalar_one())
+
+    def _record_end(self, run_id: int, result: Result) -> None:
+        """The workers' commits do not wait for the disk; this one does, and takes theirs along."""
+        rotations = self.registry.rotations
+        values = {"finished_at": datetime.now(UTC), "unreadable": result.unreadable, "proved": result.proved}
+        with self.engine.begin() as connection:
+            connection.execute(update(rotations).where(rotations.c.id == run_id).values(values))
+
+    def _registered(self) -> list[str]:
+        with self.engine.connect() as connection:
+            return self.registry.registered(connection)
+
+
+@contextmanager
+def exclusive(engine: Engine) -> Iterator[None]:
+    """Hold the lock that only one rotation of a database gets. Raises :class:`RotationRunning`.
+
+    A courtesy to the operator: correctness rests on compare-and-swap, however many rotations run.
+    """
+    if engine.dialect.name == "sqlite":
+        file = os.open(f"{engine.url.database}.rotation-lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise RotationRunning from None
+        try:
+            yield
+        finally:
+            os.close(file)
+        return
+    with engine.connect() as connection:
+        if not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (LOCK_ID,)).scalar_one():
+            raise RotationRunning
+        connection.commit()
+        yield
