@@ -7,16 +7,20 @@ from typing import cast
 from apiflask import APIFlask
 
 from app import errors, extensions, openapi, web
+from app.calls.api import calls as calls_api
+from app.calls.hooks import hooks
+from app.cli import develop
 from app.cli.accounts import commands as account_commands
 from app.cli.encryption import commands as encryption_commands
 from app.cli.rotation import commands as rotation_commands
-from app.config import Settings, load_settings
+from app.config import PROJECT, Settings, load_settings
 from app.credentials.api import api as credentials_api
 from app.database import engine_options
 from app.identity import access, tokens
 from app.identity.api import login, me, refresh
 from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
+from app.status.api import status as status_api
 from app.strict_json import StrictJSONProvider
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
@@ -29,6 +33,9 @@ BLUEPRINTS = (
     (phone_systems_api, access.owner_or_admin),
     (payments_api, access.owner_or_admin),
     (credentials_api, access.owner_or_admin),
+    (calls_api, access.signed_in),
+    (hooks, access.public),  # the view asks for the phone system's own credentials
+    (status_api, access.public),
 )
 
 
@@ -53,12 +60,13 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     )
     errors.init_app(app)
     extensions.db.init_app(app)
-    extensions.migrate.init_app(app, extensions.db)
+    extensions.migrate.init_app(app, extensions.db, directory=str(PROJECT / "migrations"))
     extensions.encryption.init_app(app, settings.keyring)
     tokens.init_app(app, jwt_secrets, settings.access_token_expires, settings.refresh_token_expires)
     extensions.limiter.init_app(app)
-    web.init_app(app, https_only=settings.environment == "production")
+    web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)
     openapi.init_app(app)
+    develop.init_app(app)
     for blueprint, who in BLUEPRINTS:
         access.register(app, blueprint, who)
     for commands in (account_commands, encryption_commands, rotation_commands):

@@ -2,8 +2,10 @@ import threading
 from dataclasses import replace
 
 import pytest
+from flask import request
 from sqlalchemy import delete
 
+from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
 from tests.conftest import make_settings, migrate, running
@@ -101,12 +103,37 @@ def test_the_check_is_made_once_however_many_requests_wait_for_it(settings, monk
 
         monkeypatch.setattr(encryption, "check_and_register", slow_check)
         answers: list[int] = []
-        threads = [
-            threading.Thread(target=lambda: answers.append(app.test_client().get("/api/me").status_code))
-            for _ in range(5)
-        ]
+
+        def ask():
+            answers.append(app.test_client().get("/api/me").status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(5)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert (answers, made) == ([401] * 5, [1])
+
+
+def address_seen(settings: Settings, hops: int, forwarded: str) -> str | None:
+    seen: list[str | None] = []
+    with running(replace(settings, trusted_proxy_hops=hops)) as app:
+        app.before_request(lambda: seen.append(request.remote_addr))
+        client = app.test_client()
+        client.get("/healthz", headers={"X-Forwarded-For": forwarded}, environ_base={"REMOTE_ADDR": "10.0.0.1"})
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("hops", "forwarded", "expected"),
+    [
+        (0, "203.0.113.9", "10.0.0.1"),
+        (1, "203.0.113.9", "203.0.113.9"),
+        (1, "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        (2, "198.51.100.1, 203.0.113.9, 192.0.2.2", "203.0.113.9"),
+    ],
+)
+def test_only_as_many_proxies_are_believed_as_were_configured(
+    settings: Settings, hops: int, forwarded: str, expected: str
+) -> None:
+    assert address_seen(settings, hops, forwarded) == expected

@@ -28,7 +28,7 @@ RESERVED_SUBDOMAINS: Final = frozenset(
     signin signup sign-in sign-up register oauth sso mail email smtp imap pop pop3 mx webmail autoconfig autodiscover
     static assets cdn media img images files download downloads upload uploads docs doc help support status health
     healthz readyz metrics monitor monitoring blog news about legal terms privacy security abuse postmaster hostmaster
-    webmaster root system internal localhost local dev test testing stage staging beta demo preview prod production
+    webmaster root system internal localhost local dev test testing stage staging beta preview prod production
     ftp sftp ssh vpn git ns ns1 ns2 ns3 dns db database redis billing pay payment payments shop store audiapro platform
     """.split()  # noqa: SIM905
 )
@@ -62,6 +62,11 @@ def create_tenant(
         session.rollback()
         raise Conflict("The subdomain or the e-mail address was taken in this very moment.") from None
     return membership
+
+
+def any_tenant(session: Session) -> bool:
+    """Whether there is a tenant at all."""
+    return session.scalar(select(Tenant.id).limit(1)) is not None
 
 
 def _check_subdomain(subdomain: str) -> str:
