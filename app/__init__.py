@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     encryption.init_app(app, settings.keyring)
     tokens.init_app(app, jwt_secrets, settings.access_token_expires, settings.refresh_token_expires)
     limiter.init_app(app)
-    web.init_app(app, https_only=settings.environment == "production")
+    web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)
     openapi.init_app(app)
     accounts.init_app(app)
     develop.init_app(app)
