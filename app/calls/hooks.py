@@ -19,11 +19,11 @@ from app.phone_systems.webhook import Sender, authenticate
 
 MAXIMUM_BODY_BYTES: Final = 64 * 1024
 
-hooks = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
+api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
 
 
-@hooks.post("/<subdomain>/<phone_system_id>/cdr")
-@hooks.doc(
+@api.post("/<subdomain>/<phone_system_id>/cdr")
+@api.doc(
     summary="Deliver call records",
     description="As the phone system sends them. Authenticated with its webhook user name and password.",
     responses={
