@@ -7,10 +7,10 @@ from typing import cast
 from apiflask import APIFlask
 
 from app import errors, extensions, openapi, web
-from app.calls.api import calls as calls_api
-from app.calls.hooks import hooks
-from app.cli import develop
+from app.calls.api import api as calls_api
+from app.calls.hooks import api as hooks_api
 from app.cli.accounts import commands as account_commands
+from app.cli.develop import commands as development_commands
 from app.cli.encryption import commands as encryption_commands
 from app.cli.rotation import commands as rotation_commands
 from app.config import PROJECT, Settings, load_settings
@@ -20,7 +20,7 @@ from app.identity import access, tokens
 from app.identity.api import login, me, refresh
 from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
-from app.status.api import status as status_api
+from app.status.api import api as status_api
 from app.strict_json import StrictJSONProvider
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
@@ -34,7 +34,7 @@ BLUEPRINTS = (
     (payments_api, access.owner_or_admin),
     (credentials_api, access.owner_or_admin),
     (calls_api, access.signed_in),
-    (hooks, access.public),  # the view asks for the phone system's own credentials
+    (hooks_api, access.public),  # the view asks for the phone system's own credentials
     (status_api, access.public),
 )
 
@@ -66,9 +66,8 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     extensions.limiter.init_app(app)
     web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)
     openapi.init_app(app)
-    develop.init_app(app)
     for blueprint, who in BLUEPRINTS:
         access.register(app, blueprint, who)
-    for commands in (account_commands, encryption_commands, rotation_commands):
+    for commands in (account_commands, development_commands, encryption_commands, rotation_commands):
         app.register_blueprint(commands)
     return app
