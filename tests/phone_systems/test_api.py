@@ -3,11 +3,13 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import select
 
 from app.calls.models import Call
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
+from app.phone_systems.schemas import PhoneSystemCreated
 
 URL = "/api/phone-systems"
 MINIMAL = {"name": "Headquarters", "vendor": "asterisk"}
@@ -172,3 +174,9 @@ def test_deleting_a_phone_system_keeps_its_calls(app, alice):
     with app.app_context():
         calls = db.session.scalars(select(Call).order_by(Call.record_key)).all()
         assert [str(call.phone_system_id) for call in calls] == ["None", other["id"]]
+
+
+def test_a_stored_password_cannot_be_read_into_the_answer_to_a_creation(app, alice):
+    created = create(alice)
+    with app.app_context(), pytest.raises(ValidationError):
+        PhoneSystemCreated.model_validate(db.session.get(PhoneSystem, UUID(created["id"])))
