@@ -5,7 +5,6 @@ import pytest
 from flask import request
 from sqlalchemy import delete
 
-from app import create_app
 from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
@@ -85,7 +84,6 @@ def test_nothing_is_served_while_the_keys_do_not_fit_the_database(app, settings,
 
 
 def test_nothing_is_served_while_the_database_is_not_there(tmp_path):
-    (tmp_path / "no").touch()
     with running(make_settings(f"sqlite:///{tmp_path / 'no' / 'folder.db'}")) as app:
         answer = app.test_client().get("/api/me")
         assert answer.status_code == 503
@@ -105,10 +103,11 @@ def test_the_check_is_made_once_however_many_requests_wait_for_it(settings, monk
 
         monkeypatch.setattr(encryption, "check_and_register", slow_check)
         answers: list[int] = []
-        threads = [
-            threading.Thread(target=lambda: answers.append(app.test_client().get("/api/me").status_code))
-            for _ in range(5)
-        ]
+
+        def ask():
+            answers.append(app.test_client().get("/api/me").status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(5)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -117,10 +116,11 @@ def test_the_check_is_made_once_however_many_requests_wait_for_it(settings, monk
 
 
 def address_seen(settings: Settings, hops: int, forwarded: str) -> str | None:
-    app = create_app(replace(settings, trusted_proxy_hops=hops))
     seen: list[str | None] = []
-    app.before_request(lambda: seen.append(request.remote_addr))
-    app.test_client().get("/healthz", headers={"X-Forwarded-For": forwarded}, environ_base={"REMOTE_ADDR": "10.0.0.1"})
+    with running(replace(settings, trusted_proxy_hops=hops)) as app:
+        app.before_request(lambda: seen.append(request.remote_addr))
+        client = app.test_client()
+        client.get("/healthz", headers={"X-Forwarded-For": forwarded}, environ_base={"REMOTE_ADDR": "10.0.0.1"})
     return seen[0]
 
 
