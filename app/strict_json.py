@@ -27,7 +27,10 @@ class StrictJSONProvider(DefaultJSONProvider):
         text = s if isinstance(s, str) else s.decode()
         value = loads(text, **kwargs)
         if _ESCAPED_SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()  # fails for one without its other half
+            try:
+                json.dumps(value, ensure_ascii=False).encode()  # fails for one without its other half
+            except RecursionError:  # what could just be read
+                raise ValueError("nested too deeply") from None
         return value
 
 
