@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 and good sense have it: UTF-8, no NaN, no key twice, no half characters, no nesting without end."""
+"""JSON as RFC 8259 and good sense have it: UTF-8, no NaN, no key twice, no nesting without end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def loads(text: str | bytes, **kwargs: Any) -> Any:
 
 
 class StrictJSONProvider(DefaultJSONProvider):
-    """Flask's JSON, which answers 400 to a request whose body :func:`loads` refuses."""
+    """Flask's JSON, which answers 400 to a request whose body is not UTF-8 or is refused by :func:`loads`, or holds
+    half a character, which no database stores and no hash takes."""
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return loads(s, **kwargs)

@@ -95,6 +95,7 @@ def make_settings(database_url: str, **changes: Any) -> Settings:
         "port": 5000,
         "access_token_expires": timedelta(minutes=15),
         "refresh_token_expires": timedelta(days=1),
+        "trusted_proxy_hops": 0,
     }
     return Settings(**values | changes)
 
@@ -110,7 +111,7 @@ def running(settings: Settings) -> Iterator[APIFlask]:
 
 def migrate(database_url: str) -> str:
     with running(make_settings(database_url)) as app, app.app_context():
-        flask_migrate.upgrade(str(Path(__file__).parent.parent / "migrations"))
+        flask_migrate.upgrade()
     return database_url
 
 

@@ -5,7 +5,6 @@ import pytest
 from flask import request
 from sqlalchemy import delete
 
-from app import create_app
 from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
@@ -105,10 +104,11 @@ def test_the_check_is_made_once_however_many_requests_wait_for_it(settings, monk
 
         monkeypatch.setattr(encryption, "check_and_register", slow_check)
         answers: list[int] = []
-        threads = [
-            threading.Thread(target=lambda: answers.append(app.test_client().get("/api/me").status_code))
-            for _ in range(5)
-        ]
+
+        def ask():
+            answers.append(app.test_client().get("/api/me").status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(5)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -117,10 +117,11 @@ def test_the_check_is_made_once_however_many_requests_wait_for_it(settings, monk
 
 
 def address_seen(settings: Settings, hops: int, forwarded: str) -> str | None:
-    app = create_app(replace(settings, trusted_proxy_hops=hops))
     seen: list[str | None] = []
-    app.before_request(lambda: seen.append(request.remote_addr))
-    app.test_client().get("/healthz", headers={"X-Forwarded-For": forwarded}, environ_base={"REMOTE_ADDR": "10.0.0.1"})
+    with running(replace(settings, trusted_proxy_hops=hops)) as app:
+        app.before_request(lambda: seen.append(request.remote_addr))
+        client = app.test_client()
+        client.get("/healthz", headers={"X-Forwarded-For": forwarded}, environ_base={"REMOTE_ADDR": "10.0.0.1"})
     return seen[0]
 
 
