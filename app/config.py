@@ -14,14 +14,16 @@ import os
 import re
 import shlex
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import IO, Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+import click
 from dotenv import dotenv_values
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -94,17 +96,25 @@ PUBLISHED: Final = frozenset({
 Environment = Literal["production", "development"]
 
 
-class ConfigurationError(Exception):
-    """The configuration cannot be used. ``problems`` are sentences that say what to do; none contains a value."""
+class ConfigurationError(click.ClickException):
+    """The configuration cannot be used. ``problems`` are sentences that say what to do; none contains a value.
+
+    A ``flask`` command that it reaches ends with the report and status 78, instead of a traceback.
+    """
+
+    exit_code = EXIT_CONFIG
 
     def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__(problems)
         self.problems = problems
+        super().__init__(str(self))
 
     def __str__(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         lines = [f"AudiaPro cannot start: {count} in the configuration.", *(f"  - {line}" for line in self.problems)]
         return "\n".join([*lines, "Every variable is described in docs/configuration.md."])
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(str(self), file=file or sys.stderr)
 
 
 @dataclass(frozen=True, repr=False)
