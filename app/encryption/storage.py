@@ -100,7 +100,7 @@ def storage_columns(attribute: str, name: str, owner: str | None = "tenant_id", 
     ``<attribute>_changed_at`` is when the value was last set or removed, which a rotation leaves alone.
     """
     storage: Column[Any] = Column(f"{attribute}_encrypted", SealedText(), info={_INFO: (attribute, name, owner, row)})
-    event.listen(storage, "after_parent_attach", _append_check)
+    event.listen(storage, "after_parent_attach", _append_check, propagate=True)  # to the copies that mixins make
     key_id_of_value = f"substr({storage.name}, {len(sealed.VERSION) + 2}, 8)"
     return [
         storage,
