@@ -96,7 +96,8 @@ class EncryptedAttribute(hybrid_property[Any]):
     def seal_for_flush(self, instance: Any) -> None:
         """Leave in the storage attribute what may be written: called for every row that is about to be."""
         value = instance.__dict__.get(self.storage)
-        changed = attributes.get_history(instance, self.storage).has_changes()
+        history = attributes.get_history(instance, self.storage)
+        changed = history.has_changes() and (value is not None or any(history.deleted))
         if isinstance(value, Pending):
             setattr(instance, self.storage, self._seal(instance, value.plaintext))
         elif changed and value is not None:
@@ -201,8 +202,10 @@ def _watch(mapper: Mapper[Any], model: type) -> None:
     found = tuple(_encrypted_attributes(model))
     if not found:
         return
-    # The value that an owner had is needed to open what was sealed for it: load it before it is overwritten.
-    for column in {column for attribute in found for column in (attribute.owner, attribute.row) if column}:
+    # The value that an owner had is needed to open what was sealed for it: load it before it is overwritten. And
+    # removing a secret is a change only where there was one.
+    bound = {column for attribute in found for column in (attribute.owner, attribute.row, attribute.storage) if column}
+    for column in bound:
         cast(Any, getattr(model, column)).impl.active_history = True
 
     def before_update(mapper: Mapper[Any], connection: Any, instance: Any) -> None:
