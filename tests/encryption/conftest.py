@@ -1,6 +1,7 @@
 """Both databases, each made once for a worker and emptied after each test."""
 
-from uuid import uuid4
+from dataclasses import dataclass
+from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
@@ -10,7 +11,8 @@ from sqlalchemy.orm import Session
 from app.encryption import AppEncryption
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
-from tests.encryption import models
+from app.phone_systems.models import PhoneSystem
+from tests.encryption import models, reference
 from tests.encryption.databases import DIALECTS, Database, new_engine, new_key
 
 # The same examples in every run, and no clock: a busy machine must not make a test fail.
@@ -66,6 +68,51 @@ def app(database):
 @pytest.fixture
 def session(app):
     return db.session
+
+
+@pytest.fixture
+def tenants(database):
+    """The ids of two tenants: the owner, and somebody else."""
+    return database.new_tenant(), database.new_tenant()
+
+
+@pytest.fixture
+def stored(database, app, session, tenants):
+    """A phone system with a password, and none for its webhook, as committed and not loaded."""
+    system = PhoneSystem(tenant_id=tenants[0], name="Reception", vendor="asterisk", password="s3cret")
+    session.add(system)
+    session.commit()
+    found = Stored(database, app.extensions["encryption"].keyring, system.id)
+    session.expunge_all()
+    session.rollback()
+    return found
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A phone system as the database has it, looked at from outside and opened by the written format."""
+
+    database: Database
+    keyring: Keyring
+    id: UUID
+
+    def at(self, id):
+        """Another row."""
+        return Stored(self.database, self.keyring, id)
+
+    def column(self, name):
+        return self.database.one(f"SELECT {name} FROM phone_systems WHERE id = :id", id=self.id)
+
+    def tenant(self):
+        return UUID(str(self.column("tenant_id")))
+
+    def secret(self, attribute="password"):
+        """The plaintext, or None. Fails unless it was sealed under the primary key for this place."""
+        value = self.column(f"{attribute}_encrypted")
+        if value is None:
+            return None
+        secret = self.keyring.secrets()[0]
+        return reference.unseal(secret, f"phone_systems.{attribute}", self.tenant(), self.id, value).decode()
 
 
 @pytest.fixture(scope="session", params=DIALECTS)

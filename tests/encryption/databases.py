@@ -38,7 +38,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = new_engine(url)
+        # Reading must not wait for a transaction of the app, nor for one that a test has open.
+        self.engine = new_engine(url).execution_options(sqlite_begin="DEFERRED")
         self.dialect = self.engine.dialect.name
         self._apps: list[APIFlask] = []
 
