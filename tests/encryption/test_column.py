@@ -505,6 +505,13 @@ def test_a_sealed_value_copied_from_another_column_is_refused(session, stored):
         session.flush()
 
 
+@pytest.mark.parametrize("text", ["in the clear", "", "v1:"])
+def test_what_is_not_sealed_is_refused_in_place_of_a_sealed_value(text, session, stored):
+    load(session, stored).password_encrypted = text
+    with pytest.raises(EncryptionError, match=r"phone_systems\.password of row .* is not a sealed value"):
+        session.flush()
+
+
 def test_a_sealed_value_put_back_where_it_belongs_is_taken(session, stored):
     system = load(session, stored)
     before = system.password_encrypted
