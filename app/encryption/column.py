@@ -144,7 +144,7 @@ class NullTestsOnly(Comparator[Any]):
         self.model, self.attribute = model, attribute
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
-        if op in (operators.is_, operators.is_not) and other == (None,):
+        if op in (operators.is_, operators.is_not) and other[0] is None:
             return op(getattr(self.model, self.attribute.storage), None)
         return self._refuse("select, order or compare")
 
