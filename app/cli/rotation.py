@@ -59,7 +59,7 @@ def rotate_encryption_key(workers: int, batch_size: int, dry_run: bool, force: b
         rotation = new_rotation(
             workers=workers, batch_size=batch_size, on_progress=progress.add, on_unreadable=complain
         )
-        rotation.check(force)
+        rotation.check(force, register=not dry_run)
         to_rotate, values = rotation.count()
         progress.total = to_rotate if dry_run else to_rotate + values
         result = rotation.try_out() if dry_run else rotation.run()
