@@ -154,6 +154,7 @@ class Rotation:
         """What :meth:`run` would meet: counts, and which values would not open. Writes nothing."""
         started = time.monotonic()
         for progress in self._share_out(open_values, "not primary", self.keyring):
+            self.unreadable.update(value.column for value in progress.unreadable)
             self._report(progress)
         return self._result(started)
 
