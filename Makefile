@@ -24,7 +24,7 @@ help:
 
 run: .venv/installed
 	@test -e .env || $(BIN)/python generate_keys.py --write .env
-	@APP_ENV=development $(BIN)/flask --app wsgi develop $(ARGS)
+	@APP_ENV=development $(BIN)/flask develop $(ARGS)
 
 test: .venv/installed-dev
 	@$(BIN)/pytest -n "$$($(BIN)/python -c 'import os; print(min(max(os.cpu_count() or 2, 2), 8))')" $(ARGS)

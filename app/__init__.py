@@ -2,41 +2,74 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from apiflask import APIFlask
 
-from app import errors
+from app import errors, openapi, web
+from app.calls.api import calls
+from app.calls.hooks import hooks
+from app.cli import accounts, develop
 from app.cli.encryption import commands as encryption_commands
 from app.cli.rotation import commands as rotation_commands
-from app.config import Settings, load_settings
+from app.config import PROJECT, Settings, load_settings
+from app.credentials.api import api_credentials
 from app.database import engine_options
-from app.extensions import db, encryption, jwt, limiter, migrate
+from app.extensions import db, encryption, limiter, limiter_options, migrate
+from app.identity import access, tokens
+from app.identity.api import login, me, refresh
+from app.payments.api import payment_accounts
+from app.phone_systems.api import phone_systems
+from app.status.api import status
 from app.strict_json import StrictJSONProvider
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
+
+# Every blueprint, and who may use it.
+BLUEPRINTS = (
+    (login, access.public),
+    (refresh, access.with_refresh_token),
+    (me, access.signed_in),
+    (phone_systems, access.owner_or_admin),
+    (payment_accounts, access.owner_or_admin),
+    (api_credentials, access.owner_or_admin),
+    (calls, access.signed_in),
+    (hooks, access.public),  # the view asks for the phone system's own credentials
+    (status, access.public),
+)
 
 
 def create_app(settings: Settings | None = None) -> APIFlask:
     """An application from ``settings``, or from the environment. Raises ConfigurationError when that is not fit.
 
     The start-up check of the encryption keys is not made here, but by whoever serves (``wsgi.py``): the commands that
-    put things right must work while it fails.
+    put things right must work while it fails. Until it is made, no request is served.
     """
     settings = settings or load_settings()
-    app = APIFlask("app", title="AudiaPro", version="0.1.0", spec_path="/openapi.json", docs_path=None)
+    app = APIFlask("app", title="AudiaPro", version="0.1.0", docs_path=None, static_folder=cast(str, None))
     app.json_provider_class = StrictJSONProvider
     app.json = StrictJSONProvider(app)
+    jwt_secrets = [settings.jwt_secret_key, *settings.jwt_secret_key_fallbacks]
     app.config.from_mapping(
+        SECRET_KEY=tokens.derive_key(settings.jwt_secret_key, "audiapro/flask-session"),
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
         ROTATION_DATABASE_URL=settings.rotation_database_url,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
+        **limiter_options(settings.redis_url),
     )
-    db.init_app(app)
-    migrate.init_app(app, db)
-    encryption.init_app(app, settings.keyring)
-    jwt.init_app(app)
-    limiter.init_app(app)
     errors.init_app(app)
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(PROJECT / "migrations"))
+    encryption.init_app(app, settings.keyring)
+    tokens.init_app(app, jwt_secrets, settings.access_token_expires, settings.refresh_token_expires)
+    limiter.init_app(app)
+    web.init_app(app, https_only=settings.environment == "production")
+    openapi.init_app(app)
+    accounts.init_app(app)
+    develop.init_app(app)
+    for blueprint, who in BLUEPRINTS:
+        access.register(app, blueprint, who)
     app.register_blueprint(rotation_commands)
     app.register_blueprint(encryption_commands)
     return app

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import uuid_utils.compat
 from flask import has_request_context, request
 from sqlalchemy import Engine, MetaData, event
+from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -67,6 +70,19 @@ def engine_options(url: str) -> dict[str, Any]:
         options["pool_pre_ping"] = True
         options["connect_args"] = {"connect_timeout": 5}
     return options
+
+
+@event.listens_for(Engine, "do_connect")
+def _create_private_file(
+    dialect: Dialect, record: ConnectionPoolEntry, args: list[Any], options: dict[str, Any]
+) -> None:
+    """A new SQLite database is its owner's alone, whatever the umask; SQLite gives its journals the same mode."""
+    if dialect.name != "sqlite" or options.get("uri") or args[0] in ("", ":memory:"):
+        return
+    path = Path(args[0])
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 @event.listens_for(Engine, "connect")

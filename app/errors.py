@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, current_app, g
 from flask_limiter import RateLimitExceeded
+from limits.errors import StorageError
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from werkzeug.exceptions import HTTPException
 
@@ -32,6 +35,7 @@ class Problem(Exception):
     """A refusal that a service raises and the API answers with."""
 
     status = HTTPStatus.BAD_REQUEST
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str, errors: FieldErrors | None = None) -> None:
         super().__init__(detail)
@@ -59,8 +63,19 @@ class Invalid(Problem):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
+class TooManyRequests(Problem):
+    """``retry_after``: in how many seconds it is worth trying again."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after)}
+
+
 class Unavailable(Problem):
     status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers = MappingProxyType({"Retry-After": "5"})
 
 
 def init_app(app: APIFlask) -> None:
@@ -70,6 +85,7 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(Problem, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(RateLimitExceeded, _rate_limited)
+    app.register_error_handler(StorageError, _limits_unavailable)
     app.register_error_handler(EncryptionError, _secret_unavailable)
     app.register_error_handler(KeyRefused, _keys_unavailable)
     app.register_error_handler(IntegrityError, _integrity_error)
@@ -78,7 +94,7 @@ def init_app(app: APIFlask) -> None:
 
 
 def problem(
-    status: int, detail: str, errors: FieldErrors | None = None, headers: dict[str, str] | None = None
+    status: int, detail: str, errors: FieldErrors | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An answer in the one shape of errors."""
     body = {
@@ -102,7 +118,7 @@ def _set_request_id() -> None:
 
 
 def _refused(refusal: Problem) -> Response:
-    return problem(refusal.status, refusal.detail, refusal.errors)
+    return problem(refusal.status, refusal.detail, refusal.errors, refusal.headers)
 
 
 def _invalid_input(error: HTTPError) -> Response:
@@ -128,7 +144,14 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _rate_limited(error: RateLimitExceeded) -> Response:
-    return problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests: wait before trying again.")
+    seconds = error.limit.limit.get_expiry() if error.limit else 60  # the whole window: at worst it has just begun
+    return _refused(TooManyRequests("Too many requests: wait before trying again.", retry_after=seconds))
+
+
+def _limits_unavailable(error: StorageError) -> Response:
+    """Without its storage a limit cannot be kept, and what it protects stays closed."""
+    log.error("the storage of rate limits is not available: %s", type(error.storage_error).__name__)
+    return _refused(Unavailable("The service cannot count requests at the moment."))
 
 
 def _secret_unavailable(error: EncryptionError) -> Response:
@@ -159,7 +182,7 @@ def _database_unavailable(error: OperationalError) -> Response:
 
 
 def _unavailable(detail: str) -> Response:
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "5"})
+    return _refused(Unavailable(detail))
 
 
 def _failure(error: Exception) -> Response:

@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.errors import Invalid
 
 T = TypeVar("T")
+ItemT = TypeVar("ItemT", bound=BaseModel)
 
 
 class PageQuery(BaseModel):
@@ -25,6 +26,18 @@ class PageQuery(BaseModel):
 
     limit: int = Field(50, ge=1, le=200, description="How many items at the most")
     cursor: str | None = Field(None, description="`next` of the page before")
+
+
+class Page(BaseModel, Generic[ItemT]):
+    """The answer of every list."""
+
+    items: list[ItemT]
+    next: str | None = Field(description="Cursor of the next page, if there is one")
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """The name in the OpenAPI document, where brackets are not allowed."""
+        return f"{params[0].__name__}Page"
 
 
 def fetch_page(
@@ -55,6 +68,6 @@ def _read_cursor(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> lis
         texts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         readers = [datetime.fromisoformat if key.type.python_type is datetime else UUID for key in keys]
         return [read(text) for read, text in zip(readers, texts, strict=True)]
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         message = "not a cursor of this list: use `next` as it was returned"
         raise Invalid("The cursor is not valid.", [{"field": "cursor", "message": message}]) from None

@@ -8,14 +8,19 @@ from typing import Any, NoReturn
 from flask.json.provider import DefaultJSONProvider
 
 
+def loads(text: str | bytes, **kwargs: Any) -> Any:
+    """What the text holds. Raises ValueError also for what two readers could understand in two ways."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, **kwargs)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 class StrictJSONProvider(DefaultJSONProvider):
-    """Refuses with ValueError, which a request answers with 400, what two readers could understand in two ways."""
+    """Flask's JSON, which answers 400 to a request whose body :func:`loads` refuses."""
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        try:
-            return json.loads(s, object_pairs_hook=_unique, parse_constant=_refuse_constant, **kwargs)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
+        return loads(s, **kwargs)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -72,8 +72,9 @@ def rotate_encryption_key(workers: int, batch_size: int, dry_run: bool, force: b
         _print_result(result, dry_run)
     if result.still_written:
         click.echo(
-            f"Values go on arriving under {', '.join(result.still_written)}: some process still has that key as its "
-            "ENCRYPTION_KEY. Restart it with the new configuration, then run this command again.",
+            f"Values remain under {', '.join(result.still_written)}: a process that still has that key as its "
+            "ENCRYPTION_KEY goes on writing them, or holds their rows. Restart it with the new configuration, then run "
+            "this command again.",
             err=True,
         )
     if result.unreadable or (result.remaining and not dry_run):

@@ -70,6 +70,8 @@ class EncryptedAttribute(hybrid_property[Any]):
         self.storage = f"{attribute}_encrypted"
         for column in storage_columns(attribute, self.name, self.owner, self.row):
             setattr(model, column.name, column)
+        # whether there is a value, for whoever must not read it
+        setattr(model, f"{attribute}_set", property(lambda instance: getattr(instance, self.storage) is not None))
 
     def _read(self, instance: Any) -> Any:
         """The plaintext, or None. Raises the :class:`~app.encryption.sealed.EncryptionError` that fits."""

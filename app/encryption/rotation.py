@@ -64,7 +64,8 @@ class Result:
     """What a rotation came to.
 
     proved: values opened with the primary key alone, rotated now or before. remaining: values under other keys.
-    seconds: the whole work, proof included. still_written: other keys that values went on arriving under.
+    seconds: the whole work, proof included. still_written: the keys of values that pass after pass could not get hold
+    of, or found anew.
     """
 
     primary: str

@@ -38,7 +38,7 @@ class EncryptionError(Exception):
     column: the encrypted attribute. row: primary key. key_id: id in the value, or None when it has none.
     """
 
-    reason = "cannot be opened"
+    reason: str
 
     def __init__(self, context: Context, key_id: str | None = None) -> None:
         self.column, self.row, self.key_id = context.column, context.row, key_id

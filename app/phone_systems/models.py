@@ -27,3 +27,8 @@ class PhoneSystem(TenantOwned, Timestamps, Model):
     webhook_password = encrypted("phone_systems.webhook_password")
     time_zone: Mapped[str | None]
     tenant: Mapped[Tenant] = relationship()
+
+    @property
+    def webhook_path(self) -> str:
+        """Where the PBX delivers its call records."""
+        return f"/hooks/{self.tenant.subdomain}/{self.id}/cdr"

@@ -1,0 +1,67 @@
+"""Where phone systems deliver their call records: ``POST /hooks/<subdomain>/<phone system id>/cdr``."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from apiflask import APIBlueprint
+from flask import Response, request
+from flask_limiter.util import get_remote_address
+from werkzeug.exceptions import UnsupportedMediaType
+
+from app.calls import throttle
+from app.calls.service import store_records
+from app.errors import Unauthenticated, problem
+from app.extensions import db
+from app.phone_systems.vendors import VENDORS, MalformedDelivery, UnreadableDelivery
+from app.phone_systems.webhook import Sender, authenticate
+
+MAXIMUM_BODY_BYTES: Final = 64 * 1024
+
+hooks = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
+
+
+@hooks.post("/<subdomain>/<phone_system_id>/cdr")
+@hooks.doc(
+    summary="Deliver call records",
+    description="As the phone system sends them. Authenticated with its webhook user name and password.",
+    responses={
+        200: "All of the records were stored before",
+        201: "At least one record is new",
+        400: "Malformed: nothing was stored",
+        401: "Wrong credentials, or no such phone system",
+        413: "Larger than 64 KiB",
+        415: "Not a content type of this kind of phone system",
+        422: "Not understood: nothing was stored",
+        429: "Too many deliveries, or too many refused ones",
+    },
+)
+def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, Any], int]:
+    """Authenticate first: who has no credentials learns nothing but that."""
+    sender = _sign_in(subdomain, phone_system_id)
+    request.max_content_length = MAXIMUM_BODY_BYTES
+    vendor = VENDORS.get(sender.vendor)
+    if vendor is None or request.mimetype not in vendor.CONTENT_TYPES:
+        raise UnsupportedMediaType("Not a content type that this kind of phone system delivers.")
+    try:
+        records = vendor.parse(request.mimetype, request.get_data(cache=False), sender.time_zone)
+    except UnreadableDelivery as unreadable:
+        malformed = isinstance(unreadable, MalformedDelivery)
+        status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
+        return problem(status, "The delivery is not understood, nothing was stored: see errors.", unreadable.errors)
+    stored = store_records(db.session(), sender.tenant_id, sender.phone_system_id, records)
+    return {"ids": stored.ids, "new": stored.new}, HTTPStatus.CREATED if stored.new else HTTPStatus.OK
+
+
+def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
+    attempt = throttle.Attempt(get_remote_address(), phone_system_id)
+    attempt.count()
+    given = request.authorization
+    basic = given if given is not None and given.type == "basic" else None
+    username, password = (basic.username, basic.password) if basic is not None else (None, None)
+    try:
+        return authenticate(db.session(), subdomain, phone_system_id, username, password)
+    except Unauthenticated:
+        attempt.refused()
+        raise

@@ -1,0 +1,44 @@
+"""How often somebody may deliver.
+
+A busy phone system stays far below the first limit. The second counts only refusals, and those by address: it ends
+guessing, and what a stranger does at another address does not lock a phone system out.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from limits import RateLimitItem, parse
+
+from app.errors import TooManyRequests
+from app.extensions import limiter
+
+DELIVERIES: Final = parse("3000 per minute")
+REFUSALS: Final = parse("60 per minute")
+
+
+class Attempt:
+    """A delivery from ``address`` to the phone system of that id, which the sender chose and need not exist."""
+
+    def __init__(self, address: str, phone_system_id: str) -> None:
+        self._deliveries = ("deliveries", address, phone_system_id[:36])
+        self._refusals = ("refused-deliveries", address)
+
+    def count(self) -> None:
+        """Raises :class:`~app.errors.TooManyRequests` when there were too many."""
+        if not limiter.enabled:
+            return
+        if not limiter.limiter.test(REFUSALS, *self._refusals):
+            raise _too_many(REFUSALS, self._refusals)
+        if not limiter.limiter.hit(DELIVERIES, *self._deliveries):
+            raise _too_many(DELIVERIES, self._deliveries)
+
+    def refused(self) -> None:
+        if limiter.enabled:
+            limiter.limiter.hit(REFUSALS, *self._refusals)
+
+
+def _too_many(limit: RateLimitItem, key: tuple[str, ...]) -> TooManyRequests:
+    reset = limiter.limiter.get_window_stats(limit, *key).reset_time
+    return TooManyRequests("Too many deliveries: wait before trying again.", max(1, round(reset - time.time())))

@@ -1,0 +1,78 @@
+"""``flask create-tenant`` and ``flask set-password``. A password is never an argument: arguments are for all to see."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from apiflask import APIFlask
+from flask.cli import with_appcontext
+
+from app.errors import Problem
+from app.extensions import db
+from app.identity import service as identity
+from app.tenants import service as tenants
+
+
+def init_app(app: APIFlask) -> None:
+    app.cli.add_command(create_tenant)
+    app.cli.add_command(set_password)
+
+
+class Refused(click.ClickException):
+    """A refusal of a service, on the terminal. Exit status 1."""
+
+    def __init__(self, problem: Problem) -> None:
+        details = [f"{error['field']}: {error['message']}" for error in problem.errors or []]
+        super().__init__(" ".join([problem.detail, *details]))
+
+
+@click.command("create-tenant")
+@with_appcontext
+@click.option("--name", required=True, help="What the company is called.")
+@click.option("--subdomain", required=True, help="Lower-case DNS label, unique.")
+@click.option("--admin-email", required=True, help="The owner. Need not have an account yet.")
+@click.option("--time-zone", default="UTC", show_default=True, help="IANA name, such as Europe/Berlin.")
+def create_tenant(name: str, subdomain: str, admin_email: str, time_zone: str) -> None:
+    """Create a tenant with its owner.
+
+    The password of an owner who is new is asked for, or read from standard input, one line, where that is no terminal.
+    """
+    try:
+        membership = tenants.create_tenant(
+            db.session(),
+            name=name,
+            subdomain=subdomain,
+            time_zone=time_zone,
+            owner_email=admin_email,
+            read_password=read_password,
+        )
+    except Problem as problem:
+        raise Refused(problem) from None
+    click.echo(f"Created tenant {membership.tenant.subdomain}, owned by {membership.user.email}.")
+
+
+@click.command("set-password")
+@with_appcontext
+@click.argument("email")
+def set_password(email: str) -> None:
+    """Replace a user's password.
+
+    It is asked for, or read from standard input, one line, where that is no terminal.
+    """
+    try:
+        identity.set_password(db.session(), email, read_password)
+    except Problem as problem:
+        raise Refused(problem) from None
+    click.echo(f"Set the password of {email}.")
+
+
+def read_password() -> str:
+    """The password: typed twice, or one line of standard input when that is no terminal."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    line = sys.stdin.buffer.readline()
+    try:
+        return line.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise click.ClickException("The password is not UTF-8 text.") from None

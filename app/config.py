@@ -1,0 +1,357 @@
+"""Every variable that AudiaPro is configured with: read, judged and typed in this one place.
+
+:func:`load_settings` returns :class:`Settings`, or raises :class:`ConfigurationError` with everything that is wrong at
+once. No message repeats a value: a report may go into a log, whatever was put into which variable by mistake.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import ipaddress
+import os
+import re
+import shlex
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import combinations
+from pathlib import Path
+from typing import IO, Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import click
+from dotenv import dotenv_values
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.encryption.keyring import Keyring, MalformedKey, MasterKey
+
+PROJECT: Final = Path(__file__).resolve().parent.parent
+EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: nothing will get better by starting again
+
+
+class Variable(NamedTuple):
+    """One variable: its name, what it means in a sentence, and the default as one would write it down."""
+
+    name: str
+    meaning: str
+    default: str | None = None
+    secret: bool = False
+    required: bool = False
+
+    @property
+    def file_name(self) -> str:
+        """The variable that may name a file with the value instead. Only secrets have it."""
+        return f"{self.name}_FILE"
+
+
+VARIABLES: Final = (
+    Variable("APP_ENV", "Kind of installation: production or development.", "production"),
+    Variable("JWT_SECRET_KEY", "Signs and verifies tokens; at least 32 characters.", secret=True, required=True),
+    Variable("JWT_SECRET_KEY_FALLBACKS", "Former JWT secrets, comma-separated: they only verify.", secret=True),
+    Variable("ENCRYPTION_KEY", "Master key that seals and opens secrets (a Fernet key).", secret=True, required=True),
+    Variable("ENCRYPTION_KEY_FALLBACKS", "Further master keys, comma-separated: they only open.", secret=True),
+    Variable("DATABASE_URL", "PostgreSQL or SQLite database.", "sqlite:///instance/audiapro.db", secret=True),
+    Variable("ROTATION_DATABASE_URL", "The database without the pooler, for key rotation.", secret=True),
+    Variable("REDIS_URL", "Redis for what several machines share, such as rate limits.", secret=True),
+    Variable("PORT", "TCP port to listen on.", "5000"),
+    Variable("JWT_ACCESS_TOKEN_EXPIRES", "Lifetime of an access token in seconds.", "900"),
+    Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
+    Variable("FLASK_DEBUG", "Flask's debug mode: 0 or 1. Only in development.", "0"),
+)  # fmt: skip
+
+# Words of placeholders, upper or lower case. Each is long enough, or tied to the start of a word, that all of them
+# together strike about one in ten million random 43-character base64 texts. generate_keys.py draws again then.
+WEAK_WORDS: Final = re.compile(
+    r"secret|password|passphrase|change[-_ ]?(?:me|this|it)|replace[-_ ]?me|example|default|placeholder|insecure"
+    r"|audiapro|(?:test|dev)[-_]key|testkey|(?<![a-z0-9])your[-_ ]|123456789|abcdefghi|qwertyu",
+    re.IGNORECASE,
+)
+
+# SHA-256 of keys that guides and ready-made files have published: of the 32 bytes of a key in base64 or hex, else of
+# the text. What is hashed is random, or everybody's guess already, so the hash gives nothing away.
+PUBLISHED: Final = frozenset({
+    "007c046f65a276d7456ba61e6967fd27a95f2b42951a4b36c21a2235476b0d4d",  # a deployment guide's JWT_SECRET_KEY
+    "9a686944b2bab8de6fc97d50090c27222720b43e6ac3a47f8947a55e7c367345",  # a deployment guide's ENCRYPTION_KEY
+    "679c4b4e978ca360978b6ddf44cd4021a2e3392299ad1bf1a52b68e4b0d19296",  # "example output" of many guides
+    "cbeb362f1fa69a6691db592f4529cf6bea1ce089eb132a3350c9081279ff8f34",  # Fernet specification, test vectors
+    "5ca278330d08b9ce5bb4e0c8755263873be3b92f5db329c5562d445b3e022232",  # Airflow images, docker-compose files
+    "0f734c24bf4fc8bfc2f726504e59c7d2b0a54d67ec6a50426b460d5def8a50e4",  # Airflow, older docker-compose files
+    "b055b35785e0b9dee81fc3e9b7c59b9553d419c408e72f5fb4ac150a7c6ded25",  # Airflow images, web server secret
+    "3990442a9e73e2e289f7c0c4f1c9dc85d3d54268f208748631ecb46b1ef9f3df",  # Airflow settings, Pulp operator
+    "813d2c8fa8a4a4fc5a6b88cf7fa8b35a7d6bc7f56a6f340ea30f1b2726932c72",  # Airflow, community Helm chart
+    "4f5cc30eafdb6315847f4942a47db139689a42fd760f48bf966eb922d46804b7",  # Airflow, Astronomer's command line
+    "27f07153e181a917d86a06332d46e4ce770c32bb93047acc982a69fc99fa7e4e",  # OpenMetadata's default
+    "4d0f8dec4515d07a611c502f22adb95c854d943d6122fb8f96c9503b42356bac",  # FastAPI tutorial
+    "a5aa976fe0932dfa4e28efad79b2bdf0ab22a79a346ed3fe9e0aeda30ab3fd1d",  # Flask tutorial
+    "9cb335cb7b5fb805934637d85c4f57c695baac019c0a57ceffd0afe43144c9cb",  # Flask documentation, configuration
+    "9524778ec96458f7d842cbe42d743ab9b1e068841c2c805fa4045ad898ad4282",  # Redash's default
+    "630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd",  # the bytes 0 to 31 of many test suites
+})  # fmt: skip
+
+Environment = Literal["production", "development"]
+
+
+class ConfigurationError(click.ClickException):
+    """The configuration cannot be used. ``problems`` are sentences that say what to do; none contains a value.
+
+    A ``flask`` command that it reaches ends with the report and status 78, instead of a traceback.
+    """
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        lines = [f"AudiaPro cannot start: {count} in the configuration.", *(f"  - {line}" for line in self.problems)]
+        return "\n".join([*lines, "Every variable is described in docs/configuration.md."])
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(str(self), file=file or sys.stderr)
+
+
+@dataclass(frozen=True, repr=False)
+class Settings:
+    """The configuration after every check. Database URLs are SQLAlchemy's; ``warnings`` are for the operator."""
+
+    environment: Environment
+    keyring: Keyring
+    jwt_secret_key: str
+    jwt_secret_key_fallbacks: tuple[str, ...]
+    database_url: str
+    rotation_database_url: str | None
+    redis_url: str | None
+    port: int
+    access_token_expires: timedelta
+    refresh_token_expires: timedelta
+    warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Settings {self.environment} {self.keyring!r} port={self.port}>"
+
+
+def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = PROJECT / ".env") -> Settings:
+    """Read and check the configuration.
+
+    environ: the variables, by default those of the process. They win over the file.
+    env_file: a file in the format of python-dotenv, read if it exists; None reads none.
+
+    Raises :class:`ConfigurationError` with all problems together.
+    """
+    found = _Findings([], [])
+    values = _read(os.environ if environ is None else environ, env_file, found)
+    environment = _environment(values, found)
+    jwt_keys, encryption_keys = _keys("JWT_SECRET_KEY", values), _keys("ENCRYPTION_KEY", values)
+    master_keys = _check_keys(jwt_keys, encryption_keys, found)
+    database_url = _database_url("DATABASE_URL", values, environment, found)
+    rotation_database_url = _database_url("ROTATION_DATABASE_URL", values, environment, found)
+    _check_redis_url("REDIS_URL", values, found)
+    port = _number("PORT", values, 65_535, found)
+    access_token_expires = _number("JWT_ACCESS_TOKEN_EXPIRES", values, 999_999_999, found)
+    refresh_token_expires = _number("JWT_REFRESH_TOKEN_EXPIRES", values, 999_999_999, found)
+    if found.problems:
+        raise ConfigurationError(tuple(found.problems))
+    return Settings(
+        environment=environment,
+        keyring=Keyring(master_keys[0], master_keys[1:]),
+        jwt_secret_key=jwt_keys[0].text,
+        jwt_secret_key_fallbacks=tuple(key.text for key in jwt_keys[1:]),
+        database_url=database_url,
+        rotation_database_url=rotation_database_url or None,
+        redis_url=values["REDIS_URL"] or None,
+        port=port,
+        access_token_expires=timedelta(seconds=access_token_expires),
+        refresh_token_expires=timedelta(seconds=refresh_token_expires),
+        warnings=tuple(found.warnings),
+    )
+
+
+class _Findings(NamedTuple):
+    """What the checks below add to. They go on after a problem, so that all are found in one go."""
+
+    problems: list[str]
+    warnings: list[str]
+
+
+class _Key(NamedTuple):
+    """A key as configured. ``raw``: the 32 bytes, if it has the form of a master key, else those of the text."""
+
+    label: str
+    text: str
+    raw: bytes
+
+
+def _read(environ: Mapping[str, str], env_file: Path | None, found: _Findings) -> dict[str, str]:
+    """The value of every variable: as set, from its NAME_FILE, by default, or an empty string."""
+    in_file = _text_of(env_file, str(env_file), found) if env_file and os.path.lexists(env_file) else ""
+    given = dotenv_values(stream=io.StringIO(in_file or ""), interpolate=False)
+    given |= {name: value for name, value in environ.items() if value.strip()}
+    values = {}
+    for variable in VARIABLES:
+        value: str | None = (given.get(variable.name) or "").strip()
+        path = (given.get(variable.file_name) or "").strip() if variable.secret else ""
+        if value and path:
+            found.problems.append(f"{variable.name} and {variable.file_name} are both set. Keep one of them.")
+        elif path:
+            # The secret itself, pasted here by mistake, must not end up in the report: it does not begin like a path.
+            shown = path if path.startswith(("/", ".")) else "what it names (not repeated, it may be the secret itself)"
+            value = _text_of(Path(path), f"{variable.file_name}: {shown}", found)
+        if value == "" and variable.required:
+            found.problems.append(f"{variable.name} is not set. {_remedy(variable.name)}")
+        values[variable.name] = value or variable.default or ""
+    return values
+
+
+def _text_of(path: Path, label: str, found: _Findings) -> str | None:
+    """The file's text without blanks around it, or None if it cannot be read. ``label`` names it in a report."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read().strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        found.problems.append(f"{label} cannot be read ({reason}). Correct the path, or the file and its permissions.")
+        return None
+    if stat.S_ISREG(mode) and mode & 0o077:
+        close = f"chmod 600 {shlex.quote(str(path))}"
+        found.warnings.append(f"{label} has mode {stat.S_IMODE(mode):04o}, open to other users. Close it: {close}")
+    return text
+
+
+def _environment(values: Mapping[str, str], found: _Findings) -> Environment:
+    if values["APP_ENV"] == "development":
+        return "development"
+    if values["APP_ENV"] != "production":
+        found.problems.append("APP_ENV must be production or development.")
+    if values["FLASK_DEBUG"].lower() not in ("0", "false", "no"):  # as Flask reads it
+        found.problems.append(
+            "FLASK_DEBUG is on in production, where it lets visitors run code. Unset it, or set APP_ENV=development."
+        )
+    return "production"
+
+
+def _remedy(label: str) -> str:
+    if "FALLBACKS" in label:
+        return "Correct it or take it out of the list."
+    return f"Make a new one: python generate_keys.py --only {'jwt' if 'JWT' in label else 'encryption'}"
+
+
+def _keys(name: str, values: Mapping[str, str]) -> list[_Key]:
+    """The key ``name``, if it is set, and its fallbacks."""
+    texts = {name: values[name]} if values[name] else {}
+    fallbacks = [text.strip() for text in values[f"{name}_FALLBACKS"].split(",") if text.strip()]
+    texts |= {f"key {number} of {name}_FALLBACKS": text for number, text in enumerate(fallbacks, start=1)}
+    return [_Key(label, text, _raw(text)) for label, text in texts.items()]
+
+
+def _raw(text: str) -> bytes:
+    url_safe = text.replace("+", "-").replace("/", "_")  # a JWT secret may be in the other base64 alphabet
+    try:
+        MasterKey.parse(url_safe)
+    except MalformedKey:
+        return text.encode(errors="backslashreplace")
+    return bytes.fromhex(text) if len(text) == 64 else base64.urlsafe_b64decode(url_safe.rstrip("=") + "=")
+
+
+def _check_keys(jwt_keys: list[_Key], encryption_keys: list[_Key], found: _Findings) -> list[MasterKey]:
+    """Report what is wrong with each key and with all of them together. Returns the well-formed master keys."""
+    problems = [
+        f"{key.label} is shorter than 32 characters. {_remedy(key.label)}" for key in jwt_keys if len(key.text) < 32
+    ]
+    master_keys: dict[str, MasterKey] = {}
+    for key in encryption_keys:
+        try:
+            master_keys[key.label] = MasterKey.parse(key.text)
+        except MalformedKey as error:
+            problems.append(f"{key.label} {error}. {_remedy(key.label)}")
+    keys = [*jwt_keys, *encryption_keys]
+    problems += [f"{key.label} {flaw}. {_remedy(key.label)}" for key in keys for flaw in _flaws(key)]
+    for one, other in combinations(keys, 2):
+        if one.raw == other.raw:
+            problems.append(f"{other.label} is the same key as {one.label}. Every key has one place and one purpose.")
+    for (label, first), (other_label, second) in combinations(master_keys.items(), 2):
+        if first.id == second.id and first != second:
+            problems.append(f"{other_label} has by chance the same id as {label}. {_remedy(label)}")
+    found.problems.extend(problems)
+    return list(master_keys.values())
+
+
+def _flaws(key: _Key) -> Iterator[str]:
+    """What speaks against a key by itself, as written down or as decoded."""
+    readings = (key.text, key.raw.decode("latin-1"))
+    if any(len(set(reading)) < 10 or reading in (reading * 2)[1:-1] for reading in readings):
+        yield "is weak: it has fewer than 10 different characters, or is one piece repeated"
+    if any(WEAK_WORDS.search(reading) for reading in readings):
+        yield "is weak: it contains a word such as secret, password or example"
+    if not key.text.isprintable():
+        yield "contains something that is not text"
+    if hashlib.sha256(key.raw).hexdigest() in PUBLISHED:
+        yield "has been published, so anybody can know it"
+
+
+def _database_url(name: str, values: Mapping[str, str], environment: Environment, found: _Findings) -> str:
+    """The URL as SQLAlchemy is given it, or an empty string if it is not set or was reported."""
+    if not values[name]:
+        return ""
+    try:
+        return _completed(make_url(values[name]), environment).render_as_string(hide_password=False)
+    except (ArgumentError, ValueError):
+        found.problems.append(
+            f"{name} is not the URL of a PostgreSQL or SQLite database. Write postgresql://user:password@host/name, "
+            "with special characters of the password percent-encoded, or sqlite:////folder/file.db."
+        )
+        return ""
+
+
+def _completed(url: URL, environment: Environment) -> URL:
+    """The URL with our driver, an absolute SQLite file, and TLS towards other machines. Raises ValueError."""
+    if url.drivername in ("sqlite", "sqlite+pysqlite") and not url.host:
+        database = url.database or ":memory:"
+        return url if database.startswith((":memory:", "file:")) else url.set(database=str(PROJECT / database))
+    # "postgres" is how Heroku spells it.
+    if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg") or not 0 < (url.port or 5432) < 65_536:
+        raise ValueError
+    hosts = [url.host or "", *url.normalized_query.get("host", ()), *url.normalized_query.get("hostaddr", ())]
+    hosts = [re.sub(r"(?<=[^:]):[0-9]+$", "", host) for host in ",".join(hosts).split(",") if host]
+    if {"@", "#"} & {*f"{url.host}{url.database}"}:
+        raise ValueError  # a piece of the password, which was not percent-encoded
+    url = url.set(drivername="postgresql+psycopg")
+    if environment == "production" and "sslmode" not in url.query and not all(map(_is_local, hosts)):
+        url = url.update_query_dict({"sslmode": "require"})
+    return url
+
+
+def _is_local(host: str) -> bool:
+    """Whether ``host``, as libpq reads it, is a Unix socket or this machine."""
+    if host.startswith(("/", "@")) or host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_redis_url(name: str, values: Mapping[str, str], found: _Findings) -> None:
+    try:
+        url = urlsplit(values[name])
+        wellformed = (
+            url.path if url.scheme == "unix" else url.scheme in ("redis", "rediss") and url.hostname and url.port != 0
+        )
+    except ValueError:
+        wellformed = False
+    if values[name] and not wellformed:
+        found.problems.append(f"{name} is not a Redis URL. Write redis://, rediss:// (TLS) or unix:///path/to/socket.")
+
+
+def _number(name: str, values: Mapping[str, str], most: int, found: _Findings) -> int:
+    if re.fullmatch(r"[0-9]{1,9}", values[name]) and 1 <= int(values[name]) <= most:
+        return int(values[name])
+    found.problems.append(f"{name} must be a whole number from 1 to {most}.")
+    return 1

@@ -1,0 +1,33 @@
+"""What comes in and goes out of API credentials."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from app.schemas import Input, PlainText, Record, Secret, UtcTime, Written, not_required
+
+
+class ApiCredentialIn(Input):
+    name: PlainText
+    provider: PlainText
+    secret: Secret | None = Field(None, description="Removed by changing the provider, unless it is sent again")
+    expires_at: UtcTime | None = Field(None, description="When the provider stops accepting it")
+
+
+class ApiCredentialChanges(ApiCredentialIn):
+    name: PlainText = not_required()
+    provider: PlainText = not_required()
+
+
+class ApiCredentialOut(Record):
+    name: str
+    provider: str
+    secret_set: bool
+    secret_changed_at: datetime | None
+    expires_at: datetime | None
+
+
+class ApiCredentialWritten(ApiCredentialOut, Written):
+    pass

@@ -1,0 +1,89 @@
+"""What comes in and goes out of phone systems."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AnyHttpUrl, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.phone_systems.vendors import VENDORS
+from app.schemas import Input, PlainText, Record, Secret, TimeZone, Written, not_required
+
+
+def _known_vendor(name: str) -> str:
+    if name not in VENDORS:
+        raise ValueError(f"must be one of {', '.join(VENDORS)}")
+    return name
+
+
+def _base_url(text: str) -> str:
+    """The URL in the one spelling that is stored: a change of where the password is sent is a change of this text."""
+    try:
+        url = _http_url.validate_python(text)
+    except ValidationError:
+        raise ValueError("must be an http:// or https:// URL") from None
+    if "?" in text or "#" in text:
+        raise ValueError("must have neither a query nor a fragment")
+    if url.username is not None or url.password is not None:
+        raise ValueError("must have no user name or password in it")
+    return str(url).rstrip("/")
+
+
+def _without_colon(name: str) -> str:
+    if ":" in name:  # RFC 7617, section 2: it ends the user name
+        raise ValueError("must not contain a colon")
+    return name
+
+
+_http_url: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
+
+Vendor = Annotated[str, AfterValidator(_known_vendor), Field(json_schema_extra={"enum": list(VENDORS)})]
+BaseUrl = Annotated[PlainText, Field(json_schema_extra={"format": "uri"}), AfterValidator(_base_url)]
+UserName = Annotated[PlainText, AfterValidator(_without_colon)]
+
+
+class PhoneSystemIn(Input):
+    name: PlainText
+    vendor: Vendor
+    base_url: BaseUrl | None = Field(
+        None, description="Where the PBX's API is. Changing it removes the stored password, unless it is sent again"
+    )
+    username: UserName | None = Field(None, description="Signs us in to the PBX")
+    password: Secret | None = Field(None, description="Signs us in to the PBX")
+    webhook_username: UserName | None = Field(None, description="Signs the PBX in to us; `pbx` if not given")
+    webhook_password: Secret | None = Field(None, description="Signs the PBX in to us; generated if not given")
+    time_zone: TimeZone | None = Field(None, description="Of the PBX's clock; the tenant's if not given")
+
+
+class PhoneSystemChanges(PhoneSystemIn):
+    name: PlainText = not_required()
+    vendor: Vendor = not_required()
+    webhook_username: UserName | None = Field(None, description="Signs the PBX in to us")
+    webhook_password: Secret | None = Field(None, description="Signs the PBX in to us; null refuses all deliveries")
+
+
+class PhoneSystemOut(Record):
+    name: str
+    vendor: str
+    base_url: str | None
+    username: str | None
+    password_set: bool
+    password_changed_at: datetime | None
+    webhook_username: str | None
+    webhook_password_set: bool
+    webhook_password_changed_at: datetime | None
+    webhook_path: str = Field(description="Where the PBX delivers its call records")
+    time_zone: str | None
+
+
+class PhoneSystemWritten(PhoneSystemOut, Written):
+    pass
+
+
+class PhoneSystemCreated(PhoneSystemWritten):
+    model_config = ConfigDict(from_attributes=False)  # a stored password must not be read into this by its name
+
+    webhook_password: str | None = Field(
+        None, description="Shown this once, if it was generated", exclude_if=lambda password: password is None
+    )

@@ -1,0 +1,25 @@
+"""Asterisk and what is built on it openly, such as FreePBX.
+
+Asterisk has no CDR backend that speaks HTTP: a hangup handler posts the fields of ``CDR(...)`` with ``CURL()``, as a
+form or as a JSON object (https://docs.asterisk.org, "CDR" among the dialplan functions). Values are text as the
+dialplan shows it: times are local and without a zone, an empty ``answer`` means that nobody answered.
+
+What tells records apart: a channel can have several (a call that is forked or transferred), all with its ``uniqueid``.
+So it takes ``uniqueid``, ``start``, ``channel`` and ``dstchannel`` together; ``linkedid`` ties the legs of a call.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.phone_systems.vendors.records import FORM, JSON, CallRecord, asterisk_record, decode
+
+LABEL: Final = "Asterisk / FreePBX"
+CONTENT_TYPES: Final = frozenset({FORM, JSON})
+IDENTITY: Final = ("uniqueid", "start", "channel", "dstchannel")
+
+
+def parse(content_type: str, body: bytes, time_zone: ZoneInfo) -> list[CallRecord]:
+    """The one record of a delivery. Raises :class:`~records.UnreadableDelivery`."""
+    return [asterisk_record(decode(content_type, body), time_zone, identity=IDENTITY, linked_by="linkedid")]

@@ -1,0 +1,29 @@
+"""Grandstream UCM: "CDR Real-Time Output" with JSON as its format.
+
+A delivery is one object with the fields of the UCM's CDR API (UCM6xxx CDR and REC API Guide), which are Asterisk's and
+some more: ``AcctId``, the number of the record in the UCM's own database; ``channel_ext``, ``dstchannel_ext``,
+``service``; with newer firmware ``session``, ``caller_name``, ``recordfiles``, ``src_trunk_name``, ``dst_trunk_name``.
+Values are text; newer firmware sends some as numbers. Times are local and without a zone.
+
+What tells records apart: ``AcctId`` starts again after a factory reset, so it takes ``uniqueid`` and ``start`` as well,
+and the channels for firmware that sends no ``AcctId``. ``session`` ties the legs of a call where it is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.phone_systems.vendors.records import JSON, CallRecord, asterisk_record, decode
+
+LABEL: Final = "Grandstream UCM"
+CONTENT_TYPES: Final = frozenset({JSON})
+IDENTITY: Final = ("AcctId", "uniqueid", "start", "channel", "dstchannel")
+
+
+def parse(content_type: str, body: bytes, time_zone: ZoneInfo) -> list[CallRecord]:
+    """The one record of a delivery. Raises :class:`~records.UnreadableDelivery`."""
+    record = asterisk_record(
+        decode(content_type, body), time_zone, identity=IDENTITY, linked_by="session", caller_name="caller_name"
+    )
+    return [record]

@@ -1,0 +1,266 @@
+"""What every vendor's deliveries are turned into, and how their fields are read and judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
+
+from app import strict_json
+from app.phone_systems.vendors.local_time import Moments, read_local_time, resolve
+
+FORM: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+
+MAXIMUM_FIELDS: Final = 100
+MAXIMUM_TEXT: Final = 255  # characters of a field that becomes a column; Asterisk's own are 80, a unique id 150
+MAXIMUM_DETAIL: Final = 4096  # characters of any other field
+MAXIMUM_SECONDS: Final = 31 * 24 * 3600  # no call takes longer than a month; far below what 32 bits hold
+
+# NUL, which PostgreSQL cannot store, every other control character, and halves of surrogate pairs, which are no text.
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NUMBER: Final = re.compile(r"[0-9]{1,10}")
+
+_DISPOSITIONS: Final = {
+    "ANSWERED": "answered",
+    "NO ANSWER": "no_answer",
+    "BUSY": "busy",
+    "FAILED": "failed",
+    "CONGESTION": "failed",  # no circuit was free: the network could not place the call
+}
+_VOICEMAIL_APPLICATION: Final = "voicemail"
+
+
+class UnreadableDelivery(Exception):
+    """A delivery that is not understood, of which nothing is to be stored.
+
+    errors: ``{"field": …, "message": …}`` for everything that is wrong. No message repeats what was delivered.
+    """
+
+    def __init__(self, errors: Iterable[tuple[str, str]]) -> None:
+        self.errors = [{"field": field, "message": message} for field, message in dict.fromkeys(errors)]
+        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in self.errors))
+
+
+class MalformedDelivery(UnreadableDelivery):
+    """The body is not even in the format that its content type names. ``errors`` has one entry, of no field."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__([("", message)])
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One record, which is one leg of a call, with the same meaning whoever made the PBX.
+
+    record_key: the same for the same record delivered again, different for every other one of its phone system.
+    linked_id: what the legs of one call have in common.
+    started_at, answered_at, ended_at: aware, in UTC, whole seconds. talk_seconds counts from the answer.
+    disposition: answered, no_answer, busy, failed, voicemail or other.
+    details: the fields that no other attribute holds in full, as delivered, as text; empty ones are left out.
+    """
+
+    record_key: str
+    linked_id: str | None
+    source: str
+    destination: str
+    caller_name: str | None
+    started_at: datetime
+    answered_at: datetime | None
+    ended_at: datetime | None
+    duration_seconds: int
+    talk_seconds: int
+    disposition: str
+    details: dict[str, str]
+
+
+class Fields:
+    """The fields of one delivered record. Reading notes what is wrong and goes on, so that all is reported at once.
+
+    Every text is printable: control characters are replaced by U+FFFD, blanks around it are removed.
+    """
+
+    def __init__(self, delivered: Mapping[str, Any]) -> None:
+        self.problems: list[tuple[str, str]] = []
+        self._texts: dict[str, str] = {}
+        if len(delivered) > MAXIMUM_FIELDS:
+            raise UnreadableDelivery([("", f"has more than {MAXIMUM_FIELDS} fields")])
+        for given_name, value in delivered.items():
+            name = printable(given_name)
+            if len(name) > MAXIMUM_TEXT:
+                self._wrong("", f"the name of a field is longer than {MAXIMUM_TEXT} characters")
+            elif len(text := _as_text(value)) > MAXIMUM_DETAIL:
+                self._wrong(name, f"is longer than {MAXIMUM_DETAIL} characters")
+            else:
+                self._texts[name] = text
+
+    def text(self, name: str, *, required: bool = False) -> str:
+        """The field's text, "" if it is missing. ``required`` asks that the field is there and not empty."""
+        text = self._texts.get(name, "")
+        if required and not text:
+            self._wrong(name, "is missing")
+        if len(text) > MAXIMUM_TEXT:
+            self._wrong(name, f"is longer than {MAXIMUM_TEXT} characters")
+        return text
+
+    def seconds(self, name: str) -> int:
+        """A whole number of seconds."""
+        text = self.text(name, required=True)
+        if text and not _NUMBER.fullmatch(text):
+            self._wrong(name, "is not a whole number of seconds")
+        elif text and int(text) > MAXIMUM_SECONDS:
+            self._wrong(name, f"is more than {MAXIMUM_SECONDS} seconds")
+        elif text:
+            return int(text)
+        return 0
+
+    def local_time(self, name: str, *, required: bool = False) -> datetime | None:
+        """A time of the PBX's clock, without a zone. Empty, or all zeros, is None."""
+        text = self.text(name, required=required)
+        try:
+            found = read_local_time(text)
+        except ValueError as error:
+            self._wrong(name, str(error))
+            return None
+        if required and text and found is None:
+            self._wrong(name, "is missing")
+        return found
+
+    def others(self, but: frozenset[str]) -> dict[str, str]:
+        """All fields that are not empty, without those named."""
+        return {name: text for name, text in self._texts.items() if text and name not in but}
+
+    def _wrong(self, name: str, message: str) -> None:
+        self.problems.append((name, message))
+
+
+def decode(content_type: str, body: bytes) -> Mapping[str, Any]:
+    """The fields of a body that is a form or a JSON object. Raises :class:`MalformedDelivery`."""
+    text = body.decode("utf-8", "replace")  # a caller's name comes from any network, in any encoding
+    try:
+        if content_type == FORM:
+            pairs = parse_qsl(text, keep_blank_values=True, errors="replace")
+            fields = dict(pairs)
+            if len(fields) != len(pairs):
+                raise MalformedDelivery("has the same field twice")
+            return fields
+        delivered = strict_json.loads(text)
+    except ValueError:
+        raise MalformedDelivery("is not in the format that its Content-Type names") from None
+    if not isinstance(delivered, dict):
+        raise UnreadableDelivery([("", "is not an object")])
+    return delivered
+
+
+def asterisk_record(
+    delivered: Mapping[str, Any],
+    time_zone: ZoneInfo,
+    *,
+    identity: tuple[str, ...],
+    linked_by: str,
+    caller_name: str | None = None,
+) -> CallRecord:
+    """A record with Asterisk's names of fields, which the PBXs built on Asterisk share.
+
+    identity: the fields that tell a record from every other one. linked_by: the field that a call's legs share;
+    ``uniqueid`` stands in for it. caller_name: a field with the caller's name, where that is not only in ``clid``.
+    Raises :class:`UnreadableDelivery` with everything that is wrong.
+    """
+    fields = Fields(delivered)
+    unique_id = fields.text("uniqueid", required=True)
+    record_key = _key([fields.text(name) for name in identity])
+    duration, talk = fields.seconds("duration"), fields.seconds("billsec")
+    # A PBX may round the time of talk up and that of the call down.
+    if talk > duration + 1:
+        fields.problems.append(("billsec", "is more than duration"))
+    start = fields.local_time("start", required=True)
+    answer, end = fields.local_time("answer"), fields.local_time("end")
+    source, destination = fields.text("src"), fields.text("dst")
+    linked_id, clid = fields.text(linked_by) or unique_id, fields.text("clid")
+    disposition = _disposition(fields.text("disposition", required=True), fields.text("lastapp"))
+    given_name = usable_name(fields.text(caller_name)) if caller_name else None
+    moments = None
+    if start is not None and not fields.problems:
+        moments = resolve(start, answer, end, duration, talk, time_zone)
+        fields.problems += _out_of_order(moments)
+    if moments is None or fields.problems:
+        raise UnreadableDelivery(fields.problems)
+    return CallRecord(
+        record_key=record_key,
+        linked_id=linked_id,
+        source=source,
+        destination=destination,
+        caller_name=given_name or name_of_caller(clid, source),
+        started_at=moments.start,
+        answered_at=moments.answer,
+        ended_at=moments.end,
+        duration_seconds=duration,
+        talk_seconds=talk,
+        disposition=disposition,
+        details=fields.others(but=_IN_COLUMNS | {linked_by}),
+    )
+
+
+_IN_COLUMNS: Final = frozenset({"src", "dst", "start", "answer", "end", "duration", "billsec"})
+
+
+def name_of_caller(caller_id: str, number: str) -> str | None:
+    """The name in ``"Ada Lovelace" <+442071234567>``; None where there is none, or only the ``number`` again."""
+    name = caller_id
+    if caller_id.endswith(">"):
+        name, _, number = caller_id[:-1].rpartition("<")
+    name = name.strip()
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        name = name[1:-1].strip()
+    return usable_name(name) if name != number.strip() else None
+
+
+def usable_name(text: str) -> str | None:
+    """``text`` if it can be a caller's name: some firmware puts the path of a recording there."""
+    return None if not text or "/" in text or text.lower().endswith((".wav", ".mp3")) else text
+
+
+def printable(text: str) -> str:
+    """``text`` with each control character and half surrogate pair replaced, without blanks around it."""
+    text = text.strip()
+    return text if text.isprintable() else _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _as_text(value: Any) -> str:
+    """A delivered value as text; what JSON nests stays JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return printable(value)
+    try:
+        return json.dumps(value, separators=(",", ":"))
+    except RecursionError:  # what could just be read
+        raise MalformedDelivery("is nested too deeply") from None
+
+
+def _key(identity: list[str]) -> str:
+    """128 bits of BLAKE2b over the fields, as 32 hex digits: of one length, however long the fields are."""
+    return hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
+
+
+def _disposition(text: str, application: str) -> str:
+    disposition = _DISPOSITIONS.get(text.upper().replace("_", " "), "other")
+    # The PBX answers for the mailbox: nobody spoke with the caller.
+    if disposition == "answered" and application.lower() == _VOICEMAIL_APPLICATION:
+        return "voicemail"
+    return disposition
+
+
+def _out_of_order(moments: Moments) -> Iterable[tuple[str, str]]:
+    if moments.end is not None and moments.end < moments.start:
+        yield "end", "is before start"
+    if moments.answer is not None and moments.answer < moments.start:
+        yield "answer", "is before start"
+    if moments.answer is not None and moments.end is not None and moments.end < moments.answer:
+        yield "answer", "is after end"

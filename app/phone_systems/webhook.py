@@ -1,0 +1,128 @@
+"""Who delivers: a phone system that signs in to its hook with the webhook credentials stored for it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from flask import current_app
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session
+
+from app.encryption import sealed
+from app.encryption.keyring import Context
+from app.errors import Unauthenticated
+from app.phone_systems.models import PhoneSystem
+from app.tenants.models import Tenant
+
+NOBODY: Final = UUID(int=0)
+
+_LABEL: Final = re.compile(r"[a-z0-9-]{1,63}")
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+class WrongCredentials(Unauthenticated):
+    """Wrong, or missing, or for a phone system that does not exist: nobody can tell."""
+
+    headers = MappingProxyType({"WWW-Authenticate": 'Basic realm="AudiaPro"'})
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A phone system that has signed in. ``time_zone`` is that of its clock."""
+
+    phone_system_id: UUID
+    tenant_id: UUID
+    vendor: str
+    time_zone: ZoneInfo
+
+
+class _Stored(NamedTuple):
+    """What is known of a phone system, with its webhook password still sealed."""
+
+    id: UUID
+    tenant_id: UUID
+    vendor: str
+    webhook_username: str | None
+    webhook_password: str | None
+    time_zone: str
+
+
+def authenticate(
+    session: Session, subdomain: str, phone_system_id: str, username: str | None, password: str | None
+) -> Sender:
+    """The phone system with that id, of the tenant with that subdomain, if these are its webhook credentials.
+
+    username, password: None where the delivery has none.
+
+    Raises :class:`WrongCredentials` whatever is wrong, after the same work: neither the answer nor its time
+    shows whether a tenant or a phone system exists. Raises :class:`~app.encryption.EncryptionError` when the stored
+    password cannot be opened.
+    """
+    found = _find(session, subdomain, phone_system_id)
+    has_credentials = found is not None and bool(found.webhook_username) and found.webhook_password is not None
+    stored = found if found is not None and has_credentials else _decoy()
+    matches = _same(username, stored.webhook_username) & _same(password, _open_password(stored))
+    if not (matches and has_credentials and username and password):
+        raise WrongCredentials("The user name or the password is not right for this address.")
+    return Sender(stored.id, stored.tenant_id, stored.vendor, ZoneInfo(stored.time_zone))
+
+
+def _find(session: Session, subdomain: str, phone_system_id: str) -> _Stored | None:
+    """One query, also for what cannot exist."""
+    parameters = {
+        "subdomain": subdomain if _LABEL.fullmatch(subdomain) else "",
+        "id": UUID(phone_system_id) if _UUID.fullmatch(phone_system_id) else NOBODY,
+    }
+    row = session.connection().execute(_FIND, parameters).one_or_none()
+    return _Stored._make(row) if row is not None else None
+
+
+_PHONE_SYSTEMS: Final = PhoneSystem.metadata.tables["phone_systems"]
+_TENANTS: Final = Tenant.metadata.tables["tenants"]
+_FIND: Final = (
+    select(
+        _PHONE_SYSTEMS.c.id,
+        _PHONE_SYSTEMS.c.tenant_id,
+        _PHONE_SYSTEMS.c.vendor,
+        _PHONE_SYSTEMS.c.webhook_username,
+        _PHONE_SYSTEMS.c.webhook_password_encrypted,
+        func.coalesce(_PHONE_SYSTEMS.c.time_zone, _TENANTS.c.time_zone),
+    )
+    .join_from(_PHONE_SYSTEMS, _TENANTS, _TENANTS.c.id == _PHONE_SYSTEMS.c.tenant_id)
+    .where(_TENANTS.c.subdomain == bindparam("subdomain"), _PHONE_SYSTEMS.c.id == bindparam("id"))
+)
+
+
+def _open_password(stored: _Stored) -> str:
+    """The plaintext, read from an object that is in no session: loading one takes longer than all the rest."""
+    sealed_password: dict[str, Any] = {"webhook_password_encrypted": stored.webhook_password}
+    phone_system = PhoneSystem(id=stored.id, tenant_id=stored.tenant_id, **sealed_password)
+    password: str = phone_system.webhook_password
+    return password
+
+
+def _decoy() -> _Stored:
+    """What is opened and compared in place of credentials that do not exist. Nobody can match it."""
+    encryption = current_app.extensions["encryption"]
+    if "webhook_decoy" not in current_app.extensions:
+        context = Context("phone_systems.webhook_password", str(NOBODY), str(NOBODY))
+        value = sealed.seal(encryption.keyring.primary, context, bytes(24))
+        current_app.extensions["webhook_decoy"] = _Stored(NOBODY, NOBODY, "", "", value, "UTC")
+    decoy: _Stored = current_app.extensions["webhook_decoy"]
+    return decoy
+
+
+def _same(given: str | None, stored: str | None) -> bool:
+    """In a time that depends on neither: of both only the digests are compared, which have one length."""
+    return hmac.compare_digest(_digest(given or ""), _digest(stored or ""))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,119 @@
+"""What the Pydantic models of all nouns are made of."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zoneinfo
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from app.integrations import Notice
+
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _without_null_defaults(schema: dict[str, Any]) -> None:
+    """A field that is left out is not the same as null: a client made from the description must not send it."""
+    for field in schema.get("properties", {}).values():
+        if field.get("default", "") is None:
+            del field["default"]
+
+
+class Input(BaseModel):
+    """What comes in: nothing that is not declared. No error repeats a value, which may be a secret."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra=_without_null_defaults)
+
+    def given(self) -> dict[str, Any]:
+        """The fields that the request has, as plain values; secrets are readable text from here on."""
+        values = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+        return {name: _plain(value) for name, value in values.items()}
+
+
+class Output(BaseModel):
+    """What goes out, read from the attributes that it declares and from no others."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Record(Output):
+    """What every stored object shows."""
+
+    id: UUID
+    created_at: datetime
+    updated_at: datetime
+
+
+class Written(Output):
+    """What the answer to a change says on top of the object."""
+
+    notices: list[Notice] = Field([], description="What the change brought with it")
+
+    @classmethod
+    def of(cls, row: object, notices: list[Notice]) -> Self:
+        """The answer to a change of ``row``."""
+        answer = cls.model_validate(row)
+        answer.notices = notices
+        return answer
+
+
+def not_required() -> Any:
+    """The default of a field that a PATCH may leave out but not set to null. Never read: see :meth:`Input.given`."""
+    return Field(default_factory=lambda: None)
+
+
+def _plain(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _single_line(text: str) -> str:
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _trimmed(text: Any) -> Any:
+    return text.strip() if isinstance(text, str) else text
+
+
+def _known_time_zone(name: str) -> str:
+    if name not in time_zones():
+        raise ValueError("must be the name of an IANA time zone, such as Europe/Berlin")
+    return name
+
+
+def _rfc3339(value: Any) -> Any:
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise ValueError("must be an RFC 3339 time with its offset from UTC, such as 2030-01-31T12:00:00Z")
+    return value
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is not within the years 1 to 9999 in UTC") from None
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    """The names of the IANA time zones."""
+    return frozenset(zoneinfo.available_timezones())
+
+
+PlainText = Annotated[str, BeforeValidator(_trimmed), Field(min_length=1, max_length=255), AfterValidator(_single_line)]
+"""A line of text without blanks around it: a database may refuse control characters, and people cannot see them."""
+
+TimeZone = Annotated[str, Field(max_length=255), AfterValidator(_known_time_zone)]
+"""The name of an IANA time zone."""
+
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+"""A secret, character by character as it was sent."""
+
+UtcTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_in_utc)]
+"""An RFC 3339 time, in UTC once it is read."""

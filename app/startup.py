@@ -1,0 +1,88 @@
+"""What happens before a process serves: configuration, start-up check of the keys, and what the operator is told.
+
+Whatever is wrong ends the process here, before it forks or opens a port, with a message on standard error that says
+what to do. Exit status 78 (EX_CONFIG): starting again does not help; 1: it may.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import click
+from flask import Flask
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+
+from app.config import EXIT_CONFIG, ConfigurationError, Settings, load_settings
+from app.encryption import AppEncryption
+from app.encryption.registry import KeyRefused
+from app.extensions import db
+from app.status.service import is_migrated
+
+EXIT_UNAVAILABLE = 1
+
+
+def load_settings_or_exit() -> Settings:
+    """The configuration; or the report of what is wrong with it, and the end."""
+    try:
+        return load_settings()
+    except ConfigurationError as error:
+        _end(str(error), EXIT_CONFIG)
+
+
+def check_start(app: Flask, settings: Settings) -> list[str]:
+    """Run the start-up check in an application context, register a new primary key, and return what the operator
+    should see. Raises SystemExit when the keys do not fit the database, or it cannot be reached."""
+    encryption: AppEncryption = app.extensions["encryption"]
+    name = _name_of(db.engine.url)
+    try:
+        encryption.check_and_register(db.engine)
+        with db.engine.connect() as connection:
+            migrated = is_migrated(connection)
+    except KeyRefused as refused:
+        problems = "\n".join(f"  - {problem}" for problem in refused.problems)
+        _end(f"AudiaPro cannot start: the encryption keys do not fit the database.\n{problems}", EXIT_CONFIG)
+    except (DBAPIError, OSError) as error:
+        _end(f"AudiaPro cannot start: the database cannot be used: {name}: {_reason(error)}", EXIT_UNAVAILABLE)
+    finally:
+        db.engine.dispose()
+    return [
+        *(f"warning: {warning}" for warning in settings.warnings),
+        _keys_loaded(settings),
+        f"database ready: {name}" if migrated else f"database not migrated: {name}: run `flask db upgrade`",
+    ]
+
+
+def _keys_loaded(settings: Settings) -> str:
+    """Ids only."""
+    fallbacks = ", ".join(key.id for key in settings.keyring.fallbacks) or "none"
+    count = len(settings.jwt_secret_key_fallbacks)
+    return (
+        f"keys loaded: encryption primary {settings.keyring.primary.id}, fallbacks {fallbacks}; "
+        f"JWT secret with {count} fallback{'' if count == 1 else 's'}"
+    )
+
+
+def _name_of(url: URL) -> str:
+    """Kind, host and name of the database: nothing that gives access."""
+    if url.get_backend_name() == "sqlite":
+        return f"SQLite, {url.database or 'in memory'}"
+    host = url.host or url.query.get("host") or "local socket"
+    return f"PostgreSQL on {host}{f':{url.port}' if url.port else ''}, {url.database}"
+
+
+def _reason(error: DBAPIError | OSError) -> str:
+    """What the driver says, on one line, without the password."""
+    text = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+    password = db.engine.url.password
+    return text.replace(password, "***") if password else text
+
+
+def say(line: str) -> None:
+    """Tell the operator, on standard error."""
+    click.echo(line, err=True)
+
+
+def _end(report: str, status: int) -> NoReturn:
+    say(report)
+    raise SystemExit(status)

@@ -1,0 +1,46 @@
+"""For load balancers, monitors and the curious: alive, ready, and what this is. Public; shows nobody's data."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, cast
+
+from apiflask import APIBlueprint, APIFlask
+from flask import current_app
+
+from app.extensions import db
+from app.status.service import READY, check_readiness
+
+status = APIBlueprint("status", __name__, tag="Status")
+
+
+@status.get("/")
+@status.doc(summary="Say what this is")
+def home() -> dict[str, Any]:
+    return {
+        "name": "AudiaPro",
+        "description": "Multi-tenant backend for call insight that keeps other people's secrets",
+        "version": cast(APIFlask, current_app).version,
+        "links": {"openapi": "/openapi.json", "health": "/healthz", "readiness": "/readyz"},
+    }
+
+
+@status.get("/healthz")
+@status.doc(summary="Is the process alive?", description="Asks nothing of the database.")
+def alive() -> dict[str, str]:
+    return {"status": READY}
+
+
+@status.get("/readyz")
+@status.doc(
+    summary="Can the process serve?",
+    description="Checks the database, its migrations and the encryption keys.",
+    responses={503: "At least one check failed: see checks"},
+)
+def ready() -> tuple[dict[str, Any], int]:
+    checks = check_readiness(db.engine)
+    is_ready = all(outcome == READY for outcome in checks.values())
+    return (
+        {"status": READY if is_ready else "unavailable", "checks": checks},
+        HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE,
+    )

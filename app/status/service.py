@@ -1,0 +1,85 @@
+"""Whether this process can serve: database, migrations, encryption keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import current_app
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.encryption import AppEncryption
+from app.encryption.registry import KeyRefused
+
+READY = "ok"
+
+
+class NotReady(Exception):
+    """A check that failed. The message is for the public: no value, no address, of keys only their ids."""
+
+
+def check_readiness(engine: Engine) -> dict[str, str]:
+    """The outcome of every check by its name: ``"ok"``, or a sentence that says what is wrong."""
+    checks: dict[str, Callable[[Connection], None]] = {
+        "database": _check_database,
+        "migrations": _check_migrations,
+        "encryption_keys": _check_keys,
+    }
+    try:
+        with engine.connect() as connection:
+            return {name: _outcome(check, connection) for name, check in checks.items()}
+    except SQLAlchemyError:
+        return {
+            "database": "The database cannot be reached.",
+            **dict.fromkeys(list(checks)[1:], "Unknown while the database cannot be reached."),
+        }
+
+
+def is_migrated(connection: Connection) -> bool:
+    """Whether every migration that this version knows has been made.
+
+    A migration that it does not know comes from a newer version, which a rolling deployment starts beside this one.
+    """
+    made = set(MigrationContext.configure(connection).get_current_heads())
+    heads, known = _migrations()
+    return heads <= made or not made <= known
+
+
+def _outcome(check: Callable[[Connection], None], connection: Connection) -> str:
+    try:
+        check(connection)
+    except NotReady as reason:
+        return str(reason)
+    return READY
+
+
+def _check_database(connection: Connection) -> None:
+    connection.execute(text("SELECT 1"))
+
+
+def _check_migrations(connection: Connection) -> None:
+    if not is_migrated(connection):
+        raise NotReady("The database is not migrated to this version: run `flask db upgrade`.")
+
+
+def _check_keys(connection: Connection) -> None:
+    encryption: AppEncryption = current_app.extensions["encryption"]
+    try:
+        if not encryption.checked:  # started before the database was migrated: what is due at start is done now
+            encryption.check_and_register(connection.engine)
+        encryption.registry.check(connection, encryption.keyring)
+    except KeyRefused as refused:
+        raise NotReady(" ".join(refused.problems)) from None
+    primary = encryption.keyring.primary.id
+    if not encryption.checked or primary not in encryption.registry.registered(connection):
+        raise NotReady(f"The primary key {primary} is not registered.")
+
+
+@lru_cache(maxsize=1)
+def _migrations() -> tuple[frozenset[str], frozenset[str]]:
+    """The newest migration, and all. They do not change while the process lives."""
+    scripts = ScriptDirectory.from_config(current_app.extensions["migrate"].migrate.get_config())
+    return frozenset(scripts.get_heads()), frozenset(script.revision for script in scripts.walk_revisions())

@@ -1,0 +1,88 @@
+"""Making tenants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict, Invalid
+from app.identity import service as identity
+from app.identity.models import Membership, Role
+from app.schemas import PlainText, TimeZone
+from app.tenants.models import Tenant
+
+_NAME: Final[TypeAdapter[str]] = TypeAdapter(PlainText)
+_TIME_ZONE: Final[TypeAdapter[str]] = TypeAdapter(TimeZone)
+_SUBDOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # a label of RFC 1123, section 2.1
+
+# What the service itself is or may be reached by, and names that would pass for its own.
+RESERVED_SUBDOMAINS: Final = frozenset(
+    """
+    www www1 www2 api admin administrator hooks webhook webhooks app apps dashboard account accounts auth login logout
+    signin signup sign-in sign-up register oauth sso mail email smtp imap pop pop3 mx webmail autoconfig autodiscover
+    static assets cdn media img images files download downloads upload uploads docs doc help support status health
+    healthz readyz metrics monitor monitoring blog news about legal terms privacy security abuse postmaster hostmaster
+    webmaster root system internal localhost local dev test testing stage staging beta preview prod production
+    ftp sftp ssh vpn git ns ns1 ns2 ns3 dns db database redis billing pay payment payments shop store audiapro platform
+    """.split()  # noqa: SIM905
+)
+
+
+def create_tenant(
+    session: Session, *, name: str, subdomain: str, time_zone: str, owner_email: str, read_password: Callable[[], str]
+) -> Membership:
+    """A new tenant, and the membership of its owner.
+
+    time_zone: an IANA name. read_password: called, after everything else was found to be in order, when the owner is a
+    new user; an existing one keeps the password.
+
+    Raises :class:`~app.errors.Invalid`, and :class:`~app.errors.Conflict` when the subdomain is taken.
+    """
+    tenant = Tenant(
+        name=_checked("name", _NAME, name),
+        subdomain=_check_subdomain(subdomain),
+        time_zone=_checked("time_zone", _TIME_ZONE, time_zone),
+    )
+    if session.scalar(select(Tenant.id).where(Tenant.subdomain == tenant.subdomain)) is not None:
+        raise Conflict("This subdomain is taken.")
+    owner = identity.find_user(session, owner_email)
+    if owner is None:
+        session.rollback()  # whoever types a password takes their time: nobody should wait for this transaction
+        owner = identity.add_user(session, owner_email, read_password())
+    membership = identity.add_membership(session, owner, tenant, Role.OWNER)
+    try:
+        session.commit()
+    except IntegrityError:
+        session.rollback()
+        raise Conflict("The subdomain or the e-mail address was taken in this very moment.") from None
+    return membership
+
+
+def any_tenant(session: Session) -> bool:
+    """Whether there is a tenant at all."""
+    return session.scalar(select(Tenant.id).limit(1)) is not None
+
+
+def _check_subdomain(subdomain: str) -> str:
+    if not _SUBDOMAIN.fullmatch(subdomain) or subdomain.startswith("xn--"):
+        raise _invalid("subdomain", "must be 1 to 63 of a-z, 0-9 and -, with no - at either end, and not begin xn--")
+    if subdomain in RESERVED_SUBDOMAINS:
+        raise _invalid("subdomain", "is reserved")
+    return subdomain
+
+
+def _checked(field: str, kind: TypeAdapter[str], value: str) -> str:
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        raise _invalid(field, error.errors()[0]["msg"]) from None
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid("The tenant cannot be created.", [{"field": field, "message": message}])

@@ -1,0 +1,70 @@
+"""What holds for every request and every response, whatever it is about."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from apiflask import APIFlask
+from flask import Response, current_app, request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from app.encryption import AppEncryption
+from app.errors import Unavailable
+from app.extensions import db
+
+LONGEST_WAIT_SECONDS: Final = 5
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000; includeSubDomains"
+
+# Blueprints that say how the service is, also when it is not well.
+_ALWAYS_ANSWER: Final = frozenset({"status"})
+_check = threading.Lock()
+
+
+def init_app(app: APIFlask, *, https_only: bool) -> None:
+    """https_only: tell browsers so even where TLS ends at a proxy in front of us, as it does in production."""
+    app.before_request(_require_checked_keys)
+    app.before_request(_require_json)
+    app.after_request(_set_headers)
+    app.config["HTTPS_ONLY"] = https_only
+
+
+def _require_checked_keys() -> None:
+    """Serve nothing until the database was seen to agree with the encryption keys. One that was not migrated or not
+    reachable at the start, or has been changed since, is looked at again."""
+    encryption: AppEncryption = current_app.extensions["encryption"]
+    if encryption.checked or request.blueprint in _ALWAYS_ANSWER:
+        return
+    if not _check.acquire(timeout=LONGEST_WAIT_SECONDS):
+        raise Unavailable("The service is waiting for its database.")
+    try:
+        if not encryption.checked:
+            encryption.check_and_register(db.engine)
+    finally:
+        _check.release()
+    if not encryption.checked:
+        raise Unavailable("The database is not migrated yet: run `flask db upgrade`.")
+
+
+def _require_json() -> None:
+    """Bodies of another type are none of the API's, however they parse: a browser sends some of them across sites."""
+    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    if has_body and request.path.startswith("/api/") and not request.is_json:
+        raise UnsupportedMediaType("The body must be application/json.")
+
+
+def _set_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.path.startswith(("/api/", "/hooks/")):
+        response.headers.setdefault("Cache-Control", "no-store")
+    if request.is_secure or current_app.config["HTTPS_ONLY"]:
+        response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
+    return response

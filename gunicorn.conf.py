@@ -1,0 +1,34 @@
+"""How gunicorn serves the application. Read by ``gunicorn wsgi:app`` from the working directory."""
+
+import os
+from typing import Any
+
+from app.startup import load_settings_or_exit
+
+settings = load_settings_or_exit()
+
+# A platform's router must reach the port in production; on a developer's machine nobody else should.
+bind = f"{'0.0.0.0' if settings.environment == 'production' else '127.0.0.1'}:{settings.port}"  # noqa: S104
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+worker_class = "gthread"
+threads = 4
+
+# The application is loaded once, before the port is opened: if it refuses to start, so does gunicorn, instead of
+# starting workers again and again behind an open port.
+preload_app = True
+
+graceful_timeout = 25  # platforms kill after 30 seconds
+accesslog = None  # the router logs requests
+control_socket_disable = True
+
+
+def when_ready(server: Any) -> None:
+    server.log.info("listening on port %s", settings.port)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """No connection is shared across a fork: forget what was inherited, without closing it for the parent."""
+    app = server.app.wsgi()
+    with app.app_context():
+        for engine in app.extensions["sqlalchemy"].engines.values():
+            engine.dispose(close=False)

@@ -1,0 +1,55 @@
+"""docs/troubleshooting.md is what an operator searches for a message: it must have each of them, as it is."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs/troubleshooting.md").read_text()
+# Where messages come from: the calls and statements whose first literal is what the operator reads.
+SOURCES = ["app/config.py", "app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
+SOURCES += ["app/cli/encryption.py", "app/cli/rotation.py"]
+RAISING = {"KeyNotChanged", "RotationRefused", "fail", "append"}
+
+
+def literal_parts(node: ast.expr) -> list[str]:
+    """The pieces of a text between its placeholders."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    if isinstance(node, ast.JoinedStr):
+        return [part.value for part in node.values if isinstance(part, ast.Constant)]
+    return []
+
+
+def messages() -> list[tuple[str, str]]:
+    found = []
+    for source in SOURCES:
+        for node in ast.walk(ast.parse((ROOT / source).read_text())):
+            values: list[ast.expr | None] = []
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                values = [node.args[0]] if name in RAISING and node.args else []
+            elif isinstance(node, ast.Yield | ast.Return) or (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "reason"):
+                values = [node.value]
+            for value in values:
+                parts = literal_parts(value) if value is not None else []
+                sentence = max(parts, key=len, default="").strip()
+                if sentence.count(" ") >= 2:
+                    found.append((source, sentence))
+    return sorted(set(found))
+
+
+def plain(text: str) -> str:
+    return re.sub(r"[`\s]+", " ", text)
+
+
+@pytest.mark.parametrize(("source", "message"), messages())
+def test_every_message_is_explained(source: str, message: str) -> None:
+    first_sentence = re.split(r"(?<=[.?:]) ", plain(message).strip(": "))[0].strip(" .:(;")
+    assert first_sentence in plain(PAGE)
+
+
+def test_the_messages_are_found_at_all() -> None:
+    assert len(messages()) > 25
