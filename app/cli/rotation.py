@@ -170,7 +170,7 @@ def _print_result(result: Result, dry_run: bool) -> None:
         click.echo(f"{column.column}: {counts}, {column.unreadable} unreadable")
     if dry_run:
         click.echo(f"Dry run: {result.remaining - result.unreadable} values would be rotated; nothing was written.")
-    elif not result.rotated and not result.remaining:
+    elif not result.rotated and result.complete:
         click.echo(f"Nothing to rotate. All {result.proved} values were opened with {result.primary} alone.")
     else:
         click.echo(
