@@ -30,7 +30,7 @@ from app.encryption.passes import (
     open_values,
     re_encrypt_values,
 )
-from app.encryption.registry import KeyRegistry
+from app.encryption.registry import NO_KEY_ID, KeyRegistry
 from app.encryption.storage import inventory
 from app.encryption.workers import share_out
 
@@ -193,7 +193,7 @@ class Rotation:
         with self.engine.connect() as connection:
             counts = [self.registry.count_values(connection, column) for column in inventory(self.registry.metadata)]
         used = {key_id for count in counts for key_id in count if key_id is not None}
-        self.still_written = sorted(used - {self.keyring.primary.id})
+        self.still_written = sorted(used - {self.keyring.primary.id, NO_KEY_ID})
 
     def prove(self) -> None:
         """Open every value under the primary key with a keyring that holds nothing else."""
