@@ -11,12 +11,16 @@ from flask.json.provider import DefaultJSONProvider
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def loads(text: str, **kwargs: Any) -> Any:
+def loads(text: str | bytes, **kwargs: Any) -> Any:
     """What the text holds. Raises ValueError also for what two readers could understand in two ways."""
+    text = text if isinstance(text, str) else text.decode()
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, **kwargs)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, **kwargs)
+        if _ESCAPED_SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()  # fails for one without its other half
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return value
 
 
 class StrictJSONProvider(DefaultJSONProvider):
@@ -24,14 +28,7 @@ class StrictJSONProvider(DefaultJSONProvider):
     half a character, which no database stores and no hash takes."""
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        text = s if isinstance(s, str) else s.decode()
-        value = loads(text, **kwargs)
-        if _ESCAPED_SURROGATE.search(text):
-            try:
-                json.dumps(value, ensure_ascii=False).encode()  # fails for one without its other half
-            except RecursionError:  # what could just be read
-                raise ValueError("nested too deeply") from None
-        return value
+        return loads(s, **kwargs)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
