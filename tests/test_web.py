@@ -84,6 +84,7 @@ def test_nothing_is_served_while_the_keys_do_not_fit_the_database(app, settings,
 
 
 def test_nothing_is_served_while_the_database_is_not_there(tmp_path):
+    (tmp_path / "no").touch()
     with running(make_settings(f"sqlite:///{tmp_path / 'no' / 'folder.db'}")) as app:
         answer = app.test_client().get("/api/me")
         assert answer.status_code == 503
