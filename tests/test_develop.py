@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 
 from app.demonstration.generated import generated_calls
 from tests.servers import free_port
-from tests.test_serving import FLASK, run, started, wait_for_answer
+from tests.test_serving import FLASK, PATIENCE, run, started, wait_for_answer
 
 DEVELOP = [*FLASK, "develop"]
 
@@ -61,7 +61,7 @@ def test_the_first_run_prints_three_lines_that_work_as_printed(url, port, tmp_pa
         assert in_a_fresh_shell(delivery, tmp_path).endswith("\n201")
         assert in_a_fresh_shell(delivery, tmp_path).endswith("\n200")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     with create_engine(url).connect() as connection:
         counts = connection.execute(text("SELECT demonstration, count(*) FROM calls GROUP BY demonstration")).all()
     made_up, delivered = (dict(map(tuple, counts)).get(flag) for flag in (1, 0))

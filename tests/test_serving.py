@@ -28,6 +28,8 @@ KEYS = {
     "ENCRYPTION_KEY_FALLBACKS": "",
     "JWT_SECRET_KEY_FALLBACKS": "",
 }
+# A worker that is told to stop while it starts does not hear it: gunicorn ends it after its graceful timeout.
+PATIENCE = 40
 OTHER_KEY = "pT4vKx8mQz2nRw6yLb0cHd3fJg7sUa1eViOoNtXhB5M="
 
 
@@ -54,7 +56,7 @@ def started(command: list[str], log: Path, **variables: str) -> Iterator[subproc
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -177,7 +179,7 @@ def test_gunicorn_says_what_it_serves_and_stops_when_told(sqlite_url, tmp_path):
         wait_for_answer(port, process)
         ready = requests.get(f"http://127.0.0.1:{port}/readyz?canary=query", timeout=5)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     assert (ready.status_code, ready.json()["status"]) == (200, "ok")
     said = log.read_text()
     assert re.search(
@@ -202,11 +204,9 @@ def test_a_server_of_an_unmigrated_database_says_so_and_serves_once_it_is_migrat
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("production", "0.0.0.0"), ("development", "127.0.0.1")])
-def test_a_developers_server_is_for_this_machine_only(sqlite_url, tmp_path, kind, expected):
-    port, log = free_port(), tmp_path / "log"
-    with started(GUNICORN, log, DATABASE_URL=sqlite_url, PORT=str(port), APP_ENV=kind) as process:
-        wait_for_answer(port, process)
-    assert f"Listening at: http://{expected}:{port}" in log.read_text()
+def test_a_developers_server_is_for_this_machine_only(sqlite_url, kind, expected):
+    shown = run([*GUNICORN, "--print-config"], DATABASE_URL=sqlite_url, PORT="5123", APP_ENV=kind)
+    assert re.search(rf"^bind += \['{expected}:5123'\]$", shown.stdout, re.MULTILINE), shown.stdout
 
 
 def test_no_connection_is_shared_across_the_fork(migrated_postgres, tmp_path):
