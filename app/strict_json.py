@@ -1,23 +1,31 @@
-"""JSON as RFC 8259 and good sense have it: no NaN, no key twice, no nesting without end."""
+"""JSON as RFC 8259 and good sense have it: UTF-8, no NaN, no key twice, no nesting without end."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+import re
+from typing import Any, Final, NoReturn
 
 from flask.json.provider import DefaultJSONProvider
+
+_ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def loads(text: str | bytes, **kwargs: Any) -> Any:
     """What the text holds. Raises ValueError also for what two readers could understand in two ways."""
+    text = text if isinstance(text, str) else text.decode()
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, **kwargs)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, **kwargs)
+        if _ESCAPED_SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()  # fails for one without its other half
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return value
 
 
 class StrictJSONProvider(DefaultJSONProvider):
-    """Flask's JSON, which answers 400 to a request whose body :func:`loads` refuses."""
+    """Flask's JSON, which answers 400 to a request whose body is not UTF-8 or is refused by :func:`loads`, or holds
+    half a character, which no database stores and no hash takes."""
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return loads(s, **kwargs)

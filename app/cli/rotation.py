@@ -59,7 +59,7 @@ def rotate_encryption_key(workers: int, batch_size: int, dry_run: bool, force: b
         rotation = new_rotation(
             workers=workers, batch_size=batch_size, on_progress=progress.add, on_unreadable=complain
         )
-        rotation.check(force)
+        rotation.check(force, register=not dry_run)
         to_rotate, values = rotation.count()
         progress.total = to_rotate if dry_run else to_rotate + values
         result = rotation.try_out() if dry_run else rotation.run()
@@ -169,8 +169,8 @@ def _print_result(result: Result, dry_run: bool) -> None:
         counts = f"{column.rotated} rotated, {column.already} already under {result.primary}, {column.null} empty"
         click.echo(f"{column.column}: {counts}, {column.unreadable} unreadable")
     if dry_run:
-        click.echo(f"Dry run: {result.remaining} values would be rotated; nothing was written.")
-    elif not result.rotated and not result.remaining:
+        click.echo(f"Dry run: {result.remaining - result.unreadable} values would be rotated; nothing was written.")
+    elif not result.rotated and result.complete:
         click.echo(f"Nothing to rotate. All {result.proved} values were opened with {result.primary} alone.")
     else:
         click.echo(

@@ -285,14 +285,20 @@ class SqliteBatches(Batches):
     length_function = "length"
 
     def write(self, table: SealedTable, replacements: Sequence[Replacement]) -> set[str]:
-        sql = (
-            f"UPDATE {table.name} SET {', '.join(f'{c.storage} = coalesce(?, {c.storage})' for c in table.columns)}"
-            f" WHERE {table.key} = ? AND {' AND '.join(f'(? IS NULL OR {c.storage} = ?)' for c in table.columns)}"
-        )
         written = set()
         for replacement in replacements:
-            old = (value for value in replacement.old for _ in range(2))
-            if self.connection.exec_driver_sql(sql, (*replacement.new, replacement.key, *old)).rowcount:
+            # Only what is replaced: SQLite then leaves another value of the row alone that it would refuse by now.
+            changed = [
+                (column.storage, new, old)
+                for column, new, old in zip(table.columns, replacement.new, replacement.old, strict=True)
+                if new is not None
+            ]
+            sql = (
+                f"UPDATE {table.name} SET {', '.join(f'{storage} = ?' for storage, _, _ in changed)}"
+                f" WHERE {table.key} = ? AND {' AND '.join(f'{storage} = ?' for storage, _, _ in changed)}"
+            )
+            parameters = (*(new for _, new, _ in changed), replacement.key, *(old for _, _, old in changed))
+            if self.connection.exec_driver_sql(sql, parameters).rowcount:
                 written.add(replacement.key)
         return written
 

@@ -129,11 +129,18 @@ def direct_engine(url: str) -> Engine:
     return create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
 
 
+def _read_text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
 @contextmanager
 def open_batches(url: str, primary_id: str) -> Iterator[Batches]:
     """A connection of one's own for a process that reads and writes batches."""
     with direct_engine(url).connect() as connection:
         if connection.dialect.name == "sqlite":
+            # A damaged byte makes a value that does not open, and must not keep the driver from handing out the rest.
+            driver: Any = connection.connection.dbapi_connection
+            driver.text_factory = _read_text
             yield SqliteBatches(connection, primary_id)
             return
         # Row-level security must not hide rows: an error is wanted where it would. A commit need not wait for the

@@ -7,6 +7,7 @@ remembers those that went, so that none comes back by accident.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,10 +34,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from app.encryption import sealed
-from app.encryption.keyring import PLATFORM, Context, Keyring
+from app.encryption.keyring import PLATFORM, Context, Keyring, is_key_id
 from app.encryption.storage import EncryptedColumn, SealedText, UtcTimestamp, inventory, sealed_check
 
 CANARY_TEXT: Final = b"audiapro"
+NO_KEY_ID: Final = "none"
 
 
 class KeyRefused(Exception):
@@ -147,9 +149,14 @@ class KeyRegistry:
         return list(connection.execute(select(self.keys.c.id).order_by(self.keys.c.generation)).scalars())
 
     def count_values(self, connection: Connection, column: EncryptedColumn) -> dict[str | None, int]:
-        """How many values of ``column`` are sealed under each key id; None counts the empty ones."""
-        counted = select(column.key_id, func.count()).group_by(column.key_id)
-        return {key_id: count for key_id, count in connection.execute(counted)}  # noqa: C416
+        """How many values of ``column`` are sealed under each key id; None counts the empty ones.
+
+        What is not a sealed value counts as :data:`NO_KEY_ID`: where its key id would be, may be part of a secret.
+        """
+        counts: Counter[str | None] = Counter()
+        for key_id, count in connection.execute(select(column.key_id, func.count()).group_by(column.key_id)):
+            counts[key_id if key_id is None or is_key_id(key_id) else NO_KEY_ID] += count
+        return dict(counts)
 
     def retire(self, engine: Engine, keyring: Keyring, key_id: str) -> None:
         """Remove a key that no value needs any more, for good. Raises :class:`KeyNotChanged`."""

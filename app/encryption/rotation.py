@@ -30,7 +30,7 @@ from app.encryption.passes import (
     open_values,
     re_encrypt_values,
 )
-from app.encryption.registry import KeyRegistry
+from app.encryption.registry import NO_KEY_ID, KeyRegistry
 from app.encryption.storage import inventory
 from app.encryption.workers import share_out
 
@@ -114,18 +114,22 @@ class Rotation:
         self.unproved: Counter[str] = Counter()
         self.still_written: list[str] = []
 
-    def check(self, force: bool = False) -> None:
+    def check(self, force: bool = False, register: bool = True) -> None:
         """Refuse what must not start: :class:`RotationRefused`, or :class:`~registry.KeyRefused` by the start-up check.
 
         force: go on although the primary key is not the newest registered one, to go back to an older key on purpose.
+        register: register the primary key if it is new. Without that nothing is written.
         """
         if not self.tables:
             raise RotationRefused("No encrypted column was found in the models: there must be some.")
-        if not self.registry.check_and_register(self.engine, self.keyring):
-            raise RotationRefused("The database is not migrated: run `flask db upgrade` first.")
+        if register:
+            self.registry.check_and_register(self.engine, self.keyring)
         with self.engine.connect() as connection:
-            newest = self.registry.registered(connection)[-1]
-        if newest != self.keyring.primary.id and not force:
+            self.registry.check(connection, self.keyring)
+            if not self.registry.is_migrated(connection):
+                raise RotationRefused("The database is not migrated: run `flask db upgrade` first.")
+            *older, newest = self.registry.registered(connection) or [self.keyring.primary.id]
+        if self.keyring.primary.id in older and not force:
             raise RotationRefused(
                 f"ENCRYPTION_KEY is {self.keyring.primary.id}, but {newest} was registered after it: were the keys "
                 f"swapped by mistake? Make {newest} the ENCRYPTION_KEY, or use --force to go back to the older key."
@@ -151,6 +155,7 @@ class Rotation:
         """What :meth:`run` would meet: counts, and which values would not open. Writes nothing."""
         started = time.monotonic()
         for progress in self._share_out(open_values, "not primary", self.keyring):
+            self.unreadable.update(value.column for value in progress.unreadable)
             self._report(progress)
         return self._result(started)
 
@@ -188,7 +193,7 @@ class Rotation:
         with self.engine.connect() as connection:
             counts = [self.registry.count_values(connection, column) for column in inventory(self.registry.metadata)]
         used = {key_id for count in counts for key_id in count if key_id is not None}
-        self.still_written = sorted(used - {self.keyring.primary.id})
+        self.still_written = sorted(used - {self.keyring.primary.id, NO_KEY_ID})
 
     def prove(self) -> None:
         """Open every value under the primary key with a keyring that holds nothing else."""
