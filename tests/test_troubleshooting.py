@@ -31,7 +31,9 @@ def messages() -> list[tuple[str, str]]:
             if isinstance(node, ast.Call):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 values = [node.args[0]] if name in RAISING and node.args else []
-            elif isinstance(node, ast.Yield | ast.Return) or (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "reason"):
+            elif isinstance(node, ast.Yield | ast.Return) or (
+                isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "reason"
+            ):
                 values = [node.value]
             for value in values:
                 parts = literal_parts(value) if value is not None else []
