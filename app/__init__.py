@@ -6,21 +6,21 @@ from typing import cast
 
 from apiflask import APIFlask
 
-from app import errors, openapi, web
-from app.calls.api import calls
-from app.calls.hooks import hooks
-from app.cli import accounts, develop
+from app import errors, extensions, openapi, web
+from app.calls.api import api as calls_api
+from app.calls.hooks import api as hooks_api
+from app.cli.accounts import commands as account_commands
+from app.cli.develop import commands as development_commands
 from app.cli.encryption import commands as encryption_commands
 from app.cli.rotation import commands as rotation_commands
 from app.config import PROJECT, Settings, load_settings
-from app.credentials.api import api_credentials
+from app.credentials.api import api as credentials_api
 from app.database import engine_options
-from app.extensions import db, encryption, limiter, limiter_options, migrate
 from app.identity import access, tokens
 from app.identity.api import login, me, refresh
-from app.payments.api import payment_accounts
-from app.phone_systems.api import phone_systems
-from app.status.api import status
+from app.payments.api import api as payments_api
+from app.phone_systems.api import api as phone_systems_api
+from app.status.api import api as status_api
 from app.strict_json import StrictJSONProvider
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
@@ -30,12 +30,12 @@ BLUEPRINTS = (
     (login, access.public),
     (refresh, access.with_refresh_token),
     (me, access.signed_in),
-    (phone_systems, access.owner_or_admin),
-    (payment_accounts, access.owner_or_admin),
-    (api_credentials, access.owner_or_admin),
-    (calls, access.signed_in),
-    (hooks, access.public),  # the view asks for the phone system's own credentials
-    (status, access.public),
+    (phone_systems_api, access.owner_or_admin),
+    (payments_api, access.owner_or_admin),
+    (credentials_api, access.owner_or_admin),
+    (calls_api, access.signed_in),
+    (hooks_api, access.public),  # the view asks for the phone system's own credentials
+    (status_api, access.public),
 )
 
 
@@ -56,20 +56,18 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
         ROTATION_DATABASE_URL=settings.rotation_database_url,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
-        **limiter_options(settings.redis_url),
+        **extensions.limiter_options(settings.redis_url),
     )
     errors.init_app(app)
-    db.init_app(app)
-    migrate.init_app(app, db, directory=str(PROJECT / "migrations"))
-    encryption.init_app(app, settings.keyring)
+    extensions.db.init_app(app)
+    extensions.migrate.init_app(app, extensions.db, directory=str(PROJECT / "migrations"))
+    extensions.encryption.init_app(app, settings.keyring)
     tokens.init_app(app, jwt_secrets, settings.access_token_expires, settings.refresh_token_expires)
-    limiter.init_app(app)
-    web.init_app(app, https_only=settings.environment == "production")
+    extensions.limiter.init_app(app)
+    web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)
     openapi.init_app(app)
-    accounts.init_app(app)
-    develop.init_app(app)
     for blueprint, who in BLUEPRINTS:
         access.register(app, blueprint, who)
-    app.register_blueprint(rotation_commands)
-    app.register_blueprint(encryption_commands)
+    for commands in (account_commands, development_commands, encryption_commands, rotation_commands):
+        app.register_blueprint(commands)
     return app

@@ -59,6 +59,7 @@ VARIABLES: Final = (
     Variable("ROTATION_DATABASE_URL", "The database without the pooler, for key rotation.", secret=True),
     Variable("REDIS_URL", "Redis for what several machines share, such as rate limits.", secret=True),
     Variable("PORT", "TCP port to listen on.", "5000"),
+    Variable("TRUSTED_PROXY_HOPS", "How many proxies in front say who the client is.", "0"),
     Variable("JWT_ACCESS_TOKEN_EXPIRES", "Lifetime of an access token in seconds.", "900"),
     Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
     Variable("FLASK_DEBUG", "Flask's debug mode: 0 or 1. Only in development.", "0"),
@@ -131,6 +132,7 @@ class Settings:
     port: int
     access_token_expires: timedelta
     refresh_token_expires: timedelta
+    trusted_proxy_hops: int = 0
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -154,6 +156,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     rotation_database_url = _database_url("ROTATION_DATABASE_URL", values, environment, found)
     _check_redis_url("REDIS_URL", values, found)
     port = _number("PORT", values, 65_535, found)
+    trusted_proxy_hops = _number("TRUSTED_PROXY_HOPS", values, 10, found, least=0)
     access_token_expires = _number("JWT_ACCESS_TOKEN_EXPIRES", values, 999_999_999, found)
     refresh_token_expires = _number("JWT_REFRESH_TOKEN_EXPIRES", values, 999_999_999, found)
     if found.problems:
@@ -169,6 +172,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         port=port,
         access_token_expires=timedelta(seconds=access_token_expires),
         refresh_token_expires=timedelta(seconds=refresh_token_expires),
+        trusted_proxy_hops=trusted_proxy_hops,
         warnings=tuple(found.warnings),
     )
 
@@ -350,8 +354,8 @@ def _check_redis_url(name: str, values: Mapping[str, str], found: _Findings) -> 
         found.problems.append(f"{name} is not a Redis URL. Write redis://, rediss:// (TLS) or unix:///path/to/socket.")
 
 
-def _number(name: str, values: Mapping[str, str], most: int, found: _Findings) -> int:
-    if re.fullmatch(r"[0-9]{1,9}", values[name]) and 1 <= int(values[name]) <= most:
+def _number(name: str, values: Mapping[str, str], most: int, found: _Findings, least: int = 1) -> int:
+    if re.fullmatch(r"[0-9]{1,9}", values[name]) and least <= int(values[name]) <= most:
         return int(values[name])
-    found.problems.append(f"{name} must be a whole number from 1 to {most}.")
-    return 1
+    found.problems.append(f"{name} must be a whole number from {least} to {most}.")
+    return least

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -80,7 +81,7 @@ def _create_private_file(
     if dialect.name != "sqlite" or options.get("uri") or args[0] in ("", ":memory:"):
         return
     path = Path(args[0])
-    if not path.exists():
+    with suppress(OSError):  # what is wrong, SQLite finds too, and reports as an error of the database
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 

@@ -62,6 +62,9 @@ def _complete(spec: Any) -> Any:
         for method in rule.methods or ():
             if operation := spec["paths"].get(path, {}).get(method.lower()):
                 _describe(operation, who)
+                for parameter in operation["parameters"]:
+                    if f"<uuid:{parameter['name']}>" in rule.rule:
+                        parameter["schema"]["format"] = "uuid"
     return spec
 
 

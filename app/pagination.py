@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from app.encryption.storage import UtcTimestamp
 from app.errors import Invalid
 
 T = TypeVar("T")
@@ -66,8 +67,15 @@ def _write_cursor(values: list[datetime | UUID]) -> str:
 def _read_cursor(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> list[datetime | UUID]:
     try:
         texts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        readers = [datetime.fromisoformat if key.type.python_type is datetime else UUID for key in keys]
+        readers = [_read_time if isinstance(key.type, UtcTimestamp) else UUID for key in keys]
         return [read(text) for read, text in zip(readers, texts, strict=True)]
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         message = "not a cursor of this list: use `next` as it was returned"
         raise Invalid("The cursor is not valid.", [{"field": "cursor", "message": message}]) from None
+
+
+def _read_time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a point in time needs a time zone")
+    return moment.astimezone(UTC)

@@ -42,7 +42,7 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
     except KeyRefused as refused:
         problems = "\n".join(f"  - {problem}" for problem in refused.problems)
         _end(f"AudiaPro cannot start: the encryption keys do not fit the database.\n{problems}", EXIT_CONFIG)
-    except (DBAPIError, OSError) as error:
+    except DBAPIError as error:
         _end(f"AudiaPro cannot start: the database cannot be used: {name}: {_reason(error)}", EXIT_UNAVAILABLE)
     finally:
         db.engine.dispose()
@@ -71,9 +71,9 @@ def _name_of(url: URL) -> str:
     return f"PostgreSQL on {host}{f':{url.port}' if url.port else ''}, {url.database}"
 
 
-def _reason(error: DBAPIError | OSError) -> str:
+def _reason(error: DBAPIError) -> str:
     """What the driver says, on one line, without the password."""
-    text = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+    text = " ".join(str(error.orig).split())
     password = db.engine.url.password
     return text.replace(password, "***") if password else text
 

@@ -1,14 +1,17 @@
-"""JSON as RFC 8259 and good sense have it: no NaN, no key twice, no nesting without end."""
+"""JSON as RFC 8259 and good sense have it: UTF-8, no NaN, no key twice, no nesting without end."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+import re
+from typing import Any, Final, NoReturn
 
 from flask.json.provider import DefaultJSONProvider
 
+_ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
-def loads(text: str | bytes, **kwargs: Any) -> Any:
+
+def loads(text: str, **kwargs: Any) -> Any:
     """What the text holds. Raises ValueError also for what two readers could understand in two ways."""
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, **kwargs)
@@ -17,10 +20,18 @@ def loads(text: str | bytes, **kwargs: Any) -> Any:
 
 
 class StrictJSONProvider(DefaultJSONProvider):
-    """Flask's JSON, which answers 400 to a request whose body :func:`loads` refuses."""
+    """Flask's JSON, which answers 400 to a request whose body is not UTF-8 or is refused by :func:`loads`, or holds
+    half a character, which no database stores and no hash takes."""
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return loads(s, **kwargs)
+        text = s if isinstance(s, str) else s.decode()
+        value = loads(text, **kwargs)
+        if _ESCAPED_SURROGATE.search(text):
+            try:
+                json.dumps(value, ensure_ascii=False).encode()  # fails for one without its other half
+            except RecursionError:  # what could just be read
+                raise ValueError("nested too deeply") from None
+        return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Final
 from apiflask import APIFlask
 from flask import Response, current_app, request
 from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.encryption import AppEncryption
 from app.errors import Unavailable
@@ -28,8 +29,16 @@ _ALWAYS_ANSWER: Final = frozenset({"status"})
 _check = threading.Lock()
 
 
-def init_app(app: APIFlask, *, https_only: bool) -> None:
-    """https_only: tell browsers so even where TLS ends at a proxy in front of us, as it does in production."""
+def init_app(app: APIFlask, *, https_only: bool, trusted_proxy_hops: int) -> None:
+    """https_only: tell browsers so even where TLS ends at a proxy in front of us, as it does in production.
+
+    trusted_proxy_hops: how many proxies in front add the client's address and scheme to what they forward. The host
+    name that they forward is never believed.
+    """
+    if trusted_proxy_hops:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=trusted_proxy_hops, x_proto=trusted_proxy_hops, x_host=0, x_port=0, x_prefix=0
+        )
     app.before_request(_require_checked_keys)
     app.before_request(_require_json)
     app.after_request(_set_headers)

@@ -1,11 +1,33 @@
-"""One PostgreSQL and one Redis for the whole run, held by the process that starts it; its workers get the addresses."""
+"""One PostgreSQL and one Redis for the whole run, held by the process that starts it; its workers get the addresses.
 
-from contextlib import ExitStack
+One cast in all tests: Alice owns the tenant acme, Bob is a member on her team, Charlie owns another tenant.
+"""
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import flask_migrate
 import pytest
+from apiflask import APIFlask
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, text
 
+from app import create_app
+from app.config import Settings
+from app.encryption.keyring import Keyring, MasterKey
+from app.extensions import db
+from app.identity import tokens
+from app.identity.models import Membership, Role, User
+from app.identity.passwords import hash_password
+from app.tenants.models import Tenant
 from tests.servers import FAST_BUT_NOT_DURABLE, Postgres, PostgresClient, Redis
 
 
@@ -55,3 +77,150 @@ def redis_url(pytestconfig: pytest.Config) -> str:
     if worker is None:
         return pytestconfig.stash[SERVERS].redis.url
     return f"{worker['redis_url'].removesuffix('/0')}/{worker['workerid'].removeprefix('gw')}"
+
+
+PASSWORD = "correct horse battery staple"  # everybody's: hashing it once is slow enough
+
+
+def make_settings(database_url: str, **changes: Any) -> Settings:
+    """A fit configuration with keys of its own."""
+    values: dict[str, Any] = {
+        "environment": "development",
+        "keyring": Keyring(MasterKey(secrets.token_bytes(32))),
+        "jwt_secret_key": secrets.token_urlsafe(48),
+        "jwt_secret_key_fallbacks": (),
+        "database_url": database_url,
+        "rotation_database_url": None,
+        "redis_url": None,
+        "port": 5000,
+        "access_token_expires": timedelta(minutes=15),
+        "refresh_token_expires": timedelta(days=1),
+        "trusted_proxy_hops": 0,
+    }
+    return Settings(**values | changes)
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[APIFlask]:
+    """An application, without the check at start, that lets go of its database in the end."""
+    app = create_app(settings)
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+def migrate(database_url: str) -> str:
+    with running(make_settings(database_url)) as app, app.app_context():
+        flask_migrate.upgrade()
+    return database_url
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: PostgresClient, worker_id: str) -> Iterator[str]:
+    """A database that this worker has to itself."""
+    name = f"tests_{worker_id}"
+    postgres.drop_database(name)
+    yield migrate(postgres.create_database(name).replace("postgresql://", "postgresql+psycopg://"))
+    postgres.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated database without a row in it."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "audiapro.db")
+        yield f"sqlite:///{tmp_path / 'audiapro.db'}"
+    else:
+        url: str = request.getfixturevalue("migrated_postgres")
+        yield url
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text(f"TRUNCATE {', '.join(table.name for table in db.metadata.sorted_tables)}"))
+        engine.dispose()
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return make_settings(database_url)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[APIFlask]:
+    """The application, ready to serve."""
+    with running(settings) as app:
+        with app.app_context():
+            app.extensions["encryption"].check_and_register(db.engine)
+        yield app
+
+
+@pytest.fixture
+def client(app: APIFlask) -> FlaskClient:
+    """Somebody who is not signed in."""
+    return app.test_client()
+
+
+@dataclass(frozen=True)
+class Person:
+    """A member of a tenant, whose ``client`` is signed in."""
+
+    email: str
+    user_id: UUID
+    tenant_id: UUID
+    client: FlaskClient
+
+    @property
+    def subject(self) -> tokens.Subject:
+        return tokens.Subject(self.user_id, self.tenant_id)
+
+
+@pytest.fixture(scope="session")
+def password_hash() -> str:
+    return hash_password(PASSWORD)
+
+
+@pytest.fixture
+def cast(app: APIFlask, password_hash: str) -> dict[str, Person]:
+    people = {}
+    with app.app_context():
+        tenants = {name: Tenant(name=name.title(), subdomain=name) for name in ("acme", "others")}
+        for name, subdomain, role in (
+            ("alice", "acme", Role.OWNER),
+            ("bob", "acme", Role.MEMBER),
+            ("charlie", "others", Role.OWNER),
+        ):
+            user = User(email=f"{name}@{subdomain}.example", password_hash=password_hash)
+            db.session.add(Membership(user=user, tenant=tenants[subdomain], role=role))
+            db.session.commit()
+            subject = tokens.Subject(user.id, tenants[subdomain].id)
+            people[name] = Person(user.email, *subject, signed_in(app, subject))
+    return people
+
+
+def signed_in(app: APIFlask, subject: tokens.Subject) -> FlaskClient:
+    """A client with an access token for ``subject``."""
+    client = app.test_client()
+    with app.app_context():
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {tokens.access_token(subject)}"
+    return client
+
+
+@pytest.fixture
+def alice(cast: dict[str, Person]) -> Person:
+    return cast["alice"]
+
+
+@pytest.fixture
+def bob(cast: dict[str, Person]) -> Person:
+    return cast["bob"]
+
+
+@pytest.fixture
+def charlie(cast: dict[str, Person]) -> Person:
+    return cast["charlie"]

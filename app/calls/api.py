@@ -12,13 +12,13 @@ from app.extensions import db
 from app.identity.access import current_membership
 from app.pagination import Page, PageQuery
 
-calls = APIBlueprint("calls", __name__, url_prefix="/api/calls", tag="Calls")
+api = APIBlueprint("calls", __name__, url_prefix="/api/calls", tag="Calls")
 
 
-@calls.get("")
-@calls.input(PageQuery, location="query")
-@calls.output(Page[CallOut])
-@calls.doc(summary="List the call records, newest first")
+@api.get("")
+@api.input(PageQuery, location="query")
+@api.output(Page[CallOut])
+@api.doc(summary="List the call records, newest first")
 def list_page(query_data: PageQuery) -> dict[str, Any]:
     items, following = service.list_calls(db.session(), current_membership().tenant_id, query_data)
     return {"items": items, "next": following}

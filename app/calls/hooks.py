@@ -8,7 +8,7 @@ from typing import Any, Final
 from apiflask import APIBlueprint
 from flask import Response, request
 from flask_limiter.util import get_remote_address
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from app.calls import throttle
 from app.calls.service import store_records
@@ -19,11 +19,11 @@ from app.phone_systems.webhook import Sender, authenticate
 
 MAXIMUM_BODY_BYTES: Final = 64 * 1024
 
-hooks = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
+api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
 
 
-@hooks.post("/<subdomain>/<phone_system_id>/cdr")
-@hooks.doc(
+@api.post("/<subdomain>/<phone_system_id>/cdr")
+@api.doc(
     summary="Deliver call records",
     description="As the phone system sends them. Authenticated with its webhook user name and password.",
     responses={
@@ -40,18 +40,26 @@ hooks = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
 def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, Any], int]:
     """Authenticate first: who has no credentials learns nothing but that."""
     sender = _sign_in(subdomain, phone_system_id)
-    request.max_content_length = MAXIMUM_BODY_BYTES
     vendor = VENDORS.get(sender.vendor)
     if vendor is None or request.mimetype not in vendor.CONTENT_TYPES:
         raise UnsupportedMediaType("Not a content type that this kind of phone system delivers.")
     try:
-        records = vendor.parse(request.mimetype, request.get_data(cache=False), sender.time_zone)
+        records = vendor.parse(request.mimetype, _read_body(), sender.time_zone)
     except UnreadableDelivery as unreadable:
         malformed = isinstance(unreadable, MalformedDelivery)
         status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
         return problem(status, "The delivery is not understood, nothing was stored: see errors.", unreadable.errors)
     stored = store_records(db.session(), sender.tenant_id, sender.phone_system_id, records)
     return {"ids": stored.ids, "new": stored.new}, HTTPStatus.CREATED if stored.new else HTTPStatus.OK
+
+
+def _read_body() -> bytes:
+    """Raises RequestEntityTooLarge. A body of no stated length is cut off at the limit, without a word: so read on."""
+    request.max_content_length = MAXIMUM_BODY_BYTES + 1
+    body = request.get_data(cache=False)
+    if len(body) > MAXIMUM_BODY_BYTES:
+        raise RequestEntityTooLarge
+    return body
 
 
 def _sign_in(subdomain: str, phone_system_id: str) -> Sender:

@@ -1,7 +1,8 @@
 """How often somebody may deliver.
 
-A busy phone system stays far below the first limit. The second counts only refusals, and those by address: it ends
-guessing, and what a stranger does at another address does not lock a phone system out.
+A busy phone system stays far below the first limit. The second counts only refusals: it ends guessing. Both count by
+the sender's address and the phone system together, so that a stranger elsewhere locks nobody out, and neither does one
+behind the same proxy who does not know where the others deliver.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Attempt:
 
     def __init__(self, address: str, phone_system_id: str) -> None:
         self._deliveries = ("deliveries", address, phone_system_id[:36])
-        self._refusals = ("refused-deliveries", address)
+        self._refusals = ("refused-deliveries", address, phone_system_id[:36])
 
     def count(self) -> None:
         """Raises :class:`~app.errors.TooManyRequests` when there were too many."""

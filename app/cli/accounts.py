@@ -5,18 +5,14 @@ from __future__ import annotations
 import sys
 
 import click
-from apiflask import APIFlask
-from flask.cli import with_appcontext
+from flask import Blueprint
 
 from app.errors import Problem
 from app.extensions import db
 from app.identity import service as identity
 from app.tenants import service as tenants
 
-
-def init_app(app: APIFlask) -> None:
-    app.cli.add_command(create_tenant)
-    app.cli.add_command(set_password)
+commands = Blueprint("account_commands", __name__, cli_group=None)
 
 
 class Refused(click.ClickException):
@@ -27,8 +23,7 @@ class Refused(click.ClickException):
         super().__init__(" ".join([problem.detail, *details]))
 
 
-@click.command("create-tenant")
-@with_appcontext
+@commands.cli.command("create-tenant")
 @click.option("--name", required=True, help="What the company is called.")
 @click.option("--subdomain", required=True, help="Lower-case DNS label, unique.")
 @click.option("--admin-email", required=True, help="The owner. Need not have an account yet.")
@@ -52,8 +47,7 @@ def create_tenant(name: str, subdomain: str, admin_email: str, time_zone: str) -
     click.echo(f"Created tenant {membership.tenant.subdomain}, owned by {membership.user.email}.")
 
 
-@click.command("set-password")
-@with_appcontext
+@commands.cli.command("set-password")
 @click.argument("email")
 def set_password(email: str) -> None:
     """Replace a user's password.

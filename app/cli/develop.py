@@ -10,9 +10,7 @@ from typing import Final
 
 import click
 import flask_migrate
-from apiflask import APIFlask
-from flask import current_app
-from flask.cli import with_appcontext
+from flask import Blueprint, current_app
 
 from app.config import PROJECT, load_settings
 from app.database import now
@@ -25,12 +23,10 @@ HOST: Final = "127.0.0.1"
 PORTS_TO_TRY: Final = 100
 
 
-def init_app(app: APIFlask) -> None:
-    app.cli.add_command(develop)
+commands = Blueprint("development_commands", __name__, cli_group=None)
 
 
-@click.command()
-@with_appcontext
+@commands.cli.command()
 def develop() -> None:
     """Migrate the database, fill an empty one with a demonstration, and serve. Only with APP_ENV=development."""
     settings = load_settings()

@@ -14,9 +14,10 @@ import json
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn, cast
+from uuid import UUID
 
 from flask import current_app
-from sqlalchemy import event
+from sqlalchemy import ClauseElement, Uuid, event, inspect
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.hybrid import Comparator, hybrid_property
 from sqlalchemy.orm import Mapper, attributes
@@ -96,7 +97,8 @@ class EncryptedAttribute(hybrid_property[Any]):
     def seal_for_flush(self, instance: Any) -> None:
         """Leave in the storage attribute what may be written: called for every row that is about to be."""
         value = instance.__dict__.get(self.storage)
-        changed = attributes.get_history(instance, self.storage).has_changes()
+        history = attributes.get_history(instance, self.storage)
+        changed = history.has_changes() and (value is not None or any(history.deleted))
         if isinstance(value, Pending):
             setattr(instance, self.storage, self._seal(instance, value.plaintext))
         elif changed and value is not None:
@@ -120,16 +122,18 @@ class EncryptedAttribute(hybrid_property[Any]):
         """What binds the value: of the row as it will be written, or as it is in the database."""
 
         def text_of(column: str) -> str:
-            value = _committed(instance, column) if committed else getattr(instance, column)
-            if value is None:
+            text = _id_text(instance, column, committed)
+            if text is None:
                 raise InvalidRequestError(f"{self.name} cannot be sealed while {column} is not set")
-            return context_text(value)
+            return text
 
         return Context(self.name, PLATFORM if self.owner is None else text_of(self.owner), text_of(self.row))
 
     def _moved(self, instance: Any) -> bool:
         return any(
-            getattr(instance, column) != _committed(instance, column) for column in (self.owner, self.row) if column
+            _id_text(instance, column) != _id_text(instance, column, committed=True)
+            for column in (self.owner, self.row)
+            if column
         )
 
 
@@ -140,7 +144,7 @@ class NullTestsOnly(Comparator[Any]):
         self.model, self.attribute = model, attribute
 
     def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
-        if op in (operators.is_, operators.is_not) and other == (None,):
+        if op in (operators.is_, operators.is_not) and other[0] is None:
             return op(getattr(self.model, self.attribute.storage), None)
         return self._refuse("select, order or compare")
 
@@ -169,8 +173,15 @@ class NullTestsOnly(Comparator[Any]):
         )
 
 
-def context_text(value: Any) -> str:
-    """An owner's or row's id as it stands in a context: ``str()`` of a UUID is canonical."""
+def _id_text(instance: Any, column: str, committed: bool = False) -> str | None:
+    """An owner's or row's id as it stands in a context, however it was assigned; None while it is not set."""
+    value = _committed(instance, column) if committed else getattr(instance, column)
+    if value is None:
+        return None
+    if isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
+        raise InvalidRequestError(f"{column} binds encrypted values: the database cannot compute it, set it to a value")
+    if isinstance(inspect(instance).mapper.columns[column].type, Uuid):
+        return str(UUID(str(value)))
     text = str(value)
     if "|" in text:
         raise ValueError("an id in a context cannot contain '|'")
@@ -201,8 +212,10 @@ def _watch(mapper: Mapper[Any], model: type) -> None:
     found = tuple(_encrypted_attributes(model))
     if not found:
         return
-    # The value that an owner had is needed to open what was sealed for it: load it before it is overwritten.
-    for column in {column for attribute in found for column in (attribute.owner, attribute.row) if column}:
+    # The value that an owner had is needed to open what was sealed for it: load it before it is overwritten. And
+    # removing a secret is a change only where there was one.
+    bound = {column for attribute in found for column in (attribute.owner, attribute.row, attribute.storage) if column}
+    for column in bound:
         cast(Any, getattr(model, column)).impl.active_history = True
 
     def before_update(mapper: Mapper[Any], connection: Any, instance: Any) -> None:

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from sqlalchemy import (
+    Alias,
     CheckConstraint,
     Column,
     Computed,
     DateTime,
     Engine,
     ForeignKey,
+    Insert,
     MetaData,
     String,
     Table,
@@ -100,7 +102,7 @@ def storage_columns(attribute: str, name: str, owner: str | None = "tenant_id", 
     ``<attribute>_changed_at`` is when the value was last set or removed, which a rotation leaves alone.
     """
     storage: Column[Any] = Column(f"{attribute}_encrypted", SealedText(), info={_INFO: (attribute, name, owner, row)})
-    event.listen(storage, "after_parent_attach", _append_check)
+    event.listen(storage, "after_parent_attach", _append_check, propagate=True)  # to the copies that mixins make
     key_id_of_value = f"substr({storage.name}, {len(sealed.VERSION) + 2}, 8)"
     return [
         storage,
@@ -150,18 +152,26 @@ def _refuse_moves_without_values(
 ) -> None:
     """Refuse an UPDATE that changes what values are bound to and does not bring every one of them, sealed anew.
 
-    A flush brings them. Bulk updates, of the ORM and of Core alike, would leave values that open nowhere.
+    A flush brings them. Bulk updates, of the ORM and of Core alike, would leave values that open nowhere; and so would
+    an INSERT that updates the row it collides with.
     """
-    if not isinstance(statement, Update) or not isinstance(statement.table, Table):
+    if isinstance(statement, Update):
+        changed, parameters = statement._values, (params, *multiparams)
+    elif isinstance(statement, Insert) and statement._post_values_clause is not None:
+        changed, parameters = getattr(statement._post_values_clause, "update_values_to_set", None), ()
+    else:
         return
-    columns = [_describe(statement.table, c, c.info[_INFO]) for c in statement.table.columns if _INFO in c.info]
+    table = statement.table.element if isinstance(statement.table, Alias) else statement.table
+    if not isinstance(table, Table):
+        return
+    columns = [_describe(table, column, column.info[_INFO]) for column in table.columns if _INFO in column.info]
     if not columns:
         return
-    updated = {getattr(column, "key", column) for column in statement._values or ()}
-    updated.update(key for row in (params, *multiparams) for key in row)
+    updated = {getattr(column, "key", column) for column in changed or ()}
+    updated.update(key for row in parameters for key in row)
     moved = {column.key for entry in columns for column in (entry.owner, entry.row) if column is not None} & updated
     if moved and not updated.issuperset(entry.storage.key for entry in columns):
         raise InvalidRequestError(
-            f"cannot bulk-update {', '.join(sorted(moved))} of {statement.table.name}: encrypted values are bound to "
+            f"cannot bulk-update {', '.join(sorted(moved))} of {table.name}: encrypted values are bound to "
             "it; change it on loaded objects, whose flush seals them anew"
         )

@@ -106,8 +106,8 @@ def verify(token_type: TokenType) -> Subject:
         return Subject(UUID(claims["sub"]), UUID(claims["tenant"]))
     except ExpiredSignatureError:
         raise Unauthenticated(f"The {token_type} token has expired.") from None
-    except (PyJWTError, JWTExtendedException, ValueError, OverflowError, RecursionError):
-        # the last three: JSON in a token that is no text, holds numbers or is nested beyond all measure
+    except (PyJWTError, JWTExtendedException, ValueError, OverflowError, RecursionError, IndexError):
+        # the last four: JSON in a token that is no text, has numbers or is nested beyond measure; a header of commas
         detail = f"This needs a valid {token_type} token in the header `Authorization: Bearer …`."
         raise Unauthenticated(detail) from None
 

@@ -20,13 +20,13 @@ from app.phone_systems.schemas import (
     PhoneSystemWritten,
 )
 
-phone_systems = APIBlueprint("phone_systems", __name__, url_prefix="/api/phone-systems", tag="Phone systems")
+api = APIBlueprint("phone_systems", __name__, url_prefix="/api/phone-systems", tag="Phone systems")
 
 
-@phone_systems.post("")
-@phone_systems.input(PhoneSystemIn)
-@phone_systems.output(PhoneSystemCreated, status_code=201)
-@phone_systems.doc(summary="Create a phone system")
+@api.post("")
+@api.input(PhoneSystemIn)
+@api.output(PhoneSystemCreated, status_code=201)
+@api.doc(summary="Create a phone system")
 def create(json_data: PhoneSystemIn) -> tuple[PhoneSystemCreated, dict[str, str]]:
     phone_system, generated = service.create(db.session(), current_membership().tenant_id, json_data.given())
     shown = PhoneSystemWritten.model_validate(phone_system).model_dump()
@@ -34,35 +34,35 @@ def create(json_data: PhoneSystemIn) -> tuple[PhoneSystemCreated, dict[str, str]
     return created, {"Location": url_for("phone_systems.show", phone_system_id=phone_system.id)}
 
 
-@phone_systems.get("")
-@phone_systems.input(PageQuery, location="query")
-@phone_systems.output(Page[PhoneSystemOut])
-@phone_systems.doc(summary="List the phone systems, newest first")
+@api.get("")
+@api.input(PageQuery, location="query")
+@api.output(Page[PhoneSystemOut])
+@api.doc(summary="List the phone systems, newest first")
 def list_page(query_data: PageQuery) -> dict[str, Any]:
     items, following = service.list_page(db.session(), current_membership().tenant_id, query_data)
     return {"items": items, "next": following}
 
 
-@phone_systems.get("/<uuid:phone_system_id>")
-@phone_systems.output(PhoneSystemOut)
-@phone_systems.doc(summary="Show a phone system")
+@api.get("/<uuid:phone_system_id>")
+@api.output(PhoneSystemOut)
+@api.doc(summary="Show a phone system")
 def show(phone_system_id: UUID) -> PhoneSystemOut:
     phone_system = service.get(db.session(), current_membership().tenant_id, phone_system_id)
     return PhoneSystemOut.model_validate(phone_system)
 
 
-@phone_systems.patch("/<uuid:phone_system_id>")
-@phone_systems.input(PhoneSystemChanges)
-@phone_systems.output(PhoneSystemWritten)
-@phone_systems.doc(summary="Change a phone system")
+@api.patch("/<uuid:phone_system_id>")
+@api.input(PhoneSystemChanges)
+@api.output(PhoneSystemWritten)
+@api.doc(summary="Change a phone system")
 def change(phone_system_id: UUID, json_data: PhoneSystemChanges) -> PhoneSystemWritten:
     tenant_id = current_membership().tenant_id
     return PhoneSystemWritten.of(*service.update(db.session(), tenant_id, phone_system_id, json_data.given()))
 
 
-@phone_systems.delete("/<uuid:phone_system_id>")
-@phone_systems.output({}, status_code=204)
-@phone_systems.doc(summary="Delete a phone system, but not its call records")
+@api.delete("/<uuid:phone_system_id>")
+@api.output({}, status_code=204)
+@api.doc(summary="Delete a phone system, but not its call records")
 def delete(phone_system_id: UUID) -> tuple[str, int]:
     service.delete(db.session(), current_membership().tenant_id, phone_system_id)
     return "", 204

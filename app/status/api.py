@@ -11,11 +11,11 @@ from flask import current_app
 from app.extensions import db
 from app.status.service import READY, check_readiness
 
-status = APIBlueprint("status", __name__, tag="Status")
+api = APIBlueprint("status", __name__, tag="Status")
 
 
-@status.get("/")
-@status.doc(summary="Say what this is")
+@api.get("/")
+@api.doc(summary="Say what this is")
 def home() -> dict[str, Any]:
     return {
         "name": "AudiaPro",
@@ -25,14 +25,14 @@ def home() -> dict[str, Any]:
     }
 
 
-@status.get("/healthz")
-@status.doc(summary="Is the process alive?", description="Asks nothing of the database.")
+@api.get("/healthz")
+@api.doc(summary="Is the process alive?", description="Asks nothing of the database.")
 def alive() -> dict[str, str]:
     return {"status": READY}
 
 
-@status.get("/readyz")
-@status.doc(
+@api.get("/readyz")
+@api.doc(
     summary="Can the process serve?",
     description="Checks the database, its migrations and the encryption keys.",
     responses={503: "At least one check failed: see checks"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 
 from alembic.migration import MigrationContext
@@ -29,6 +30,7 @@ def check_readiness(engine: Engine) -> dict[str, str]:
         "encryption_keys": _check_keys,
     }
     try:
+        _register_key_if_due(engine)
         with engine.connect() as connection:
             return {name: _outcome(check, connection) for name, check in checks.items()}
     except SQLAlchemyError:
@@ -65,11 +67,18 @@ def _check_migrations(connection: Connection) -> None:
         raise NotReady("The database is not migrated to this version: run `flask db upgrade`.")
 
 
+def _register_key_if_due(engine: Engine) -> None:
+    """A process that was started before its database was migrated does now what is due at the start: until it is ready
+    it gets no other request."""
+    encryption: AppEncryption = current_app.extensions["encryption"]
+    if not encryption.checked:
+        with suppress(KeyRefused):  # which the check of the keys reports
+            encryption.check_and_register(engine)
+
+
 def _check_keys(connection: Connection) -> None:
     encryption: AppEncryption = current_app.extensions["encryption"]
     try:
-        if not encryption.checked:  # started before the database was migrated: what is due at start is done now
-            encryption.check_and_register(connection.engine)
         encryption.registry.check(connection, encryption.keyring)
     except KeyRefused as refused:
         raise NotReady(" ".join(refused.problems)) from None

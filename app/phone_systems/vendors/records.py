@@ -177,7 +177,7 @@ def asterisk_record(
     record_key = _key([fields.text(name) for name in identity])
     duration, talk = fields.seconds("duration"), fields.seconds("billsec")
     # A PBX may round the time of talk up and that of the call down.
-    if talk > duration + 1:
+    if talk > duration + 1 and not fields.problems:
         fields.problems.append(("billsec", "is more than duration"))
     start = fields.local_time("start", required=True)
     answer, end = fields.local_time("answer"), fields.local_time("end")

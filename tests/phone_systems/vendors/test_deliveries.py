@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.phone_systems.vendors import VENDORS, CallRecord, MalformedDelivery, UnreadableDelivery
@@ -177,7 +177,6 @@ def test_control_characters_are_replaced_and_a_name_in_another_encoding_is_no_ob
         FORM, urlencode(ANSWERED | {"clid": '"José" <1>'}, encoding="latin-1").encode(), PARIS
     )
     assert record.caller_name == "Jos�"
-    assert grandstream(clid='"half \ud83d" <1>').caller_name == "half �"
 
 
 @pytest.mark.parametrize(
@@ -225,6 +224,7 @@ def test_all_faults_are_reported_at_once():
         (JSON, b'{"src": 1, "src": 2}'),
         (JSON, b'{"duration": NaN}'),
         (JSON, b"[" * 50_000),
+        (JSON, b'{"clid": "half \\ud83d"}'),
         (JSON, b'{"duration": ' + b"9" * 5000 + b"}"),
         (FORM, b"src=1&src=2"),
     ],
@@ -253,6 +253,7 @@ time_zones = st.sampled_from(["UTC", "Europe/Paris", "Australia/Lord_Howe", "Ame
 
 
 @pytest.mark.parametrize("vendor", sorted(VENDORS))
+@settings(deadline=None)
 @given(data=st.data())
 def test_whatever_is_delivered_it_is_read_or_refused(vendor, data):
     content_type = data.draw(st.sampled_from(sorted(VENDORS[vendor].CONTENT_TYPES)))
@@ -263,12 +264,14 @@ def test_whatever_is_delivered_it_is_read_or_refused(vendor, data):
 
 
 @pytest.mark.parametrize("vendor", sorted(VENDORS))
+@settings(deadline=None)
 @given(body=st.binary(), content_type=st.sampled_from([FORM, JSON]))
 def test_bytes_that_mean_nothing_are_refused(vendor, body, content_type):
     with pytest.raises(UnreadableDelivery):
         VENDORS[vendor].parse(content_type, body, PARIS)
 
 
+@settings(deadline=None)
 @given(start=st.datetimes(datetime(1970, 1, 1), datetime(2199, 12, 31)), zone=time_zones)
 def test_times_of_all_zones_are_read(start, zone):
     text = str(start.replace(microsecond=0))

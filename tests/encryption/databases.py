@@ -1,0 +1,114 @@
+"""Databases for the tests of the encryption: the real schema by the real migration, and apps under any keys."""
+
+import secrets
+import warnings
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import flask_migrate
+from apiflask import APIFlask
+from sqlalchemy import Engine, create_engine, text
+
+from app import create_app
+from app.config import load_settings
+from app.database import engine_options
+from app.encryption.keyring import MasterKey
+from app.extensions import db
+
+ROOT = Path(__file__).parents[2]
+DIALECTS = ("sqlite", "postgresql")
+
+
+def new_key() -> str:
+    """A random master key as an operator would configure it."""
+    return secrets.token_hex(32)
+
+
+def id_of(key: str) -> str:
+    return MasterKey.parse(key).id
+
+
+def new_engine(url: str) -> Engine:
+    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"), **engine_options(url))
+
+
+class Database:
+    """One migrated database. ``engine`` looks at it from outside, past everything that the app does."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        # Reading must not wait for a transaction of the app, nor for one that a test has open.
+        self.engine = new_engine(url).execution_options(sqlite_begin="DEFERRED")
+        self.dialect = self.engine.dialect.name
+        self._apps: list[APIFlask] = []
+
+    def environment(self, primary: str, *fallbacks: str) -> dict[str, str]:
+        """The variables of a process with these keys."""
+        return {
+            "APP_ENV": "development",
+            "JWT_SECRET_KEY": secrets.token_hex(32),
+            "ENCRYPTION_KEY": primary,
+            "ENCRYPTION_KEY_FALLBACKS": ",".join(fallbacks),
+            "DATABASE_URL": self.url,
+        }
+
+    def app(self, primary: str, *fallbacks: str) -> APIFlask:
+        """A new app with these keys, before its check at start."""
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # rate limits in memory will do
+            app = create_app(load_settings(self.environment(primary, *fallbacks), env_file=None))
+        self._apps.append(app)
+        return app
+
+    def start(self, primary: str, *fallbacks: str) -> APIFlask:
+        """A new app with these keys that has passed its check at start. Raises KeyRefused."""
+        app = self.app(primary, *fallbacks)
+        with app.app_context():
+            app.extensions["encryption"].check_and_register(db.engine)
+        return app
+
+    def migrate(self) -> None:
+        with self.app(new_key()).app_context():
+            flask_migrate.upgrade(directory=str(ROOT / "migrations"))
+        self.close_apps()
+
+    def all(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Run SQL from outside, for good, and return its rows. Ids go in as UUIDs."""
+        if self.dialect == "sqlite":  # which stores UUIDs without dashes
+            parameters = {name: value.hex if isinstance(value, UUID) else value for name, value in parameters.items()}
+        with self.engine.begin() as connection:
+            result = connection.execute(text(sql), parameters)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def one(self, sql: str, **parameters: Any) -> Any:
+        """The only value of the only row."""
+        ((value,),) = self.all(sql, **parameters)
+        return value
+
+    def new_tenant(self) -> UUID:
+        tenant = uuid4()
+        sql = "INSERT INTO tenants VALUES (:id, 'Acme', :subdomain, 'UTC', '2026-01-01', '2026-01-01')"
+        self.all(sql, id=tenant, subdomain=tenant.hex)
+        return tenant
+
+    def contents(self) -> dict[str, list[tuple[Any, ...]]]:
+        """All that is stored, to see that something changed nothing."""
+        return {table.name: sorted(self.all(f"SELECT * FROM {table.name}"), key=repr) for table in tables()}
+
+    def clear(self) -> None:
+        """Close what a test has opened, and remove what it stored."""
+        self.close_apps()
+        for table in reversed(tables()):
+            self.all(f"DELETE FROM {table.name}")
+
+    def close_apps(self) -> None:
+        for app in self._apps:
+            with app.app_context():
+                db.session.remove()
+                db.engine.dispose()
+        self._apps.clear()
+
+
+def tables() -> list[Any]:
+    """The tables of the real models, in the order in which rows can be inserted."""
+    return db.metadata.sorted_tables

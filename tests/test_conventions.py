@@ -1,0 +1,134 @@
+"""The rules that a reader would otherwise have to remember."""
+
+import re
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect
+
+from app import BLUEPRINTS
+from app.config import VARIABLES
+from app.encryption import inventory
+from app.extensions import db
+from app.identity import access
+from app.tenancy import TenantOwned
+
+ROOT = Path(__file__).parent.parent
+DECLARATIONS = {access.public, access.signed_in, access.owner_or_admin, access.with_refresh_token}
+
+# What Alice makes, for Charlie to try his hand at.
+OBJECTS = {
+    "phone_system_id": ("/api/phone-systems", {"name": "Headquarters", "vendor": "asterisk", "password": "hunter2"}),
+    "payment_account_id": ("/api/payment-accounts", {"provider": "paypal", "mode": "live", "client_secret": "hunter2"}),
+    "credential_id": ("/api/api-credentials", {"name": "Maps", "provider": "acme", "secret": "hunter2"}),
+}
+
+
+def tenant_models():
+    return [mapper.class_ for mapper in db.Model.registry.mappers if issubclass(mapper.class_, TenantOwned)]
+
+
+def test_every_blueprint_with_routes_declares_who_may_use_it(app):
+    assert {who for _, who in BLUEPRINTS} <= DECLARATIONS
+    routed = {rule.endpoint.partition(".")[0] for rule in app.url_map.iter_rules()}
+    assert routed - {"openapi"} == set(app.extensions["access"])  # the description of the API is for everybody
+    assert len(BLUEPRINTS) == len({blueprint.name for blueprint, _ in BLUEPRINTS})
+
+
+def test_what_is_declared_is_asked_before_any_view_is_run(app, client):
+    open_to_all = {"openapi"} | {name for name, who in app.extensions["access"].items() if who is access.public}
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint.partition(".")[0] in open_to_all:
+            continue
+        url = re.sub(r"<[^>]+>", str(UUID(int=0)), rule.rule)
+        for method in rule.methods - {"OPTIONS"}:
+            assert client.open(url, method=method).status_code == 401, (method, url)
+
+
+def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, charlie):
+    locations = {}
+    for argument, (url, body) in OBJECTS.items():
+        locations[argument] = alice.client.post(url, json=body).headers["Location"]
+    before = {location: alice.client.get(location).json for location in locations.values()}
+    tried = set()
+    for rule in app.url_map.iter_rules():
+        if app.extensions["access"].get(rule.endpoint.partition(".")[0]) in (None, access.public) or not rule.arguments:
+            continue
+        (argument,) = rule.arguments
+        assert argument in OBJECTS, f"say above what Alice makes for {rule.rule}"
+        url = re.sub(r"<[^>]+>", locations[argument].rpartition("/")[2], rule.rule)
+        for method in rule.methods - {"OPTIONS"}:
+            body = OBJECTS[argument][1] if method in ("POST", "PATCH") else None
+            assert charlie.client.open(url, method=method, json=body).status_code == 404, (method, url)
+            tried.add(argument)
+    assert tried == OBJECTS.keys()
+    assert {location: alice.client.get(location).json for location in locations.values()} == before
+
+
+def test_every_route_under_api_belongs_to_a_tenant_or_signs_in(app):
+    for rule in app.url_map.iter_rules():
+        who = app.extensions["access"].get(rule.endpoint.partition(".")[0])
+        assert rule.rule == "/api/login" or not (rule.rule.startswith("/api/") and who is access.public)
+
+
+def test_reading_changes_nothing(app):
+    for rule in app.url_map.iter_rules():
+        assert "GET" not in rule.methods or not rule.methods & {"POST", "PATCH", "PUT", "DELETE"}, rule
+        assert "PUT" not in rule.methods
+
+
+def test_every_tenant_table_has_its_tenant_and_composite_keys(app):
+    with app.app_context():
+        schema = inspect(db.engine)
+        for table in (model.__tablename__ for model in tenant_models()):
+            columns = {column["name"]: column for column in schema.get_columns(table)}
+            assert columns["tenant_id"]["nullable"] is False
+            keys = [key["column_names"] for key in schema.get_unique_constraints(table)]
+            assert ["tenant_id", "id"] in keys, table
+            targets = {model.__tablename__ for model in tenant_models()}
+            for key in schema.get_foreign_keys(table):
+                if key["referred_table"] in targets:
+                    assert key["constrained_columns"][0] == "tenant_id", (table, key)
+                    assert key["referred_columns"] == ["tenant_id", "id"], (table, key)
+
+
+def test_every_table_with_a_tenant_id_is_a_tenants_own():
+    with_tenant_id = {table.name for table in db.metadata.tables.values() if "tenant_id" in table.columns}
+    assert with_tenant_id == {model.__tablename__ for model in tenant_models()}
+
+
+def test_every_encrypted_column_is_in_the_inventory_and_guarded_by_the_database(app):
+    listed = {(column.table.name, column.storage.name) for column in inventory(db.metadata)}
+    with app.app_context():
+        schema = inspect(db.engine)
+        found = {
+            (table, column["name"])
+            for table in schema.get_table_names()
+            for column in schema.get_columns(table)
+            if column["name"].endswith("_encrypted")
+        }
+        assert listed == found
+        for table, storage in listed:
+            attribute = storage.removesuffix("_encrypted")
+            checks = {check["name"]: check["sqltext"] for check in schema.get_check_constraints(table)}
+            assert storage in checks[f"ck_{table}_{attribute}_sealed"]
+            keys = {tuple(key["constrained_columns"]): key for key in schema.get_foreign_keys(table)}
+            key = keys[(f"{attribute}_key_id",)]
+            assert key["name"] == f"fk_{table}_{attribute}_key_id"
+            assert (key["referred_table"], key["referred_columns"]) == ("encryption_keys", ["id"])
+            computed = {column["name"]: column.get("computed") for column in schema.get_columns(table)}
+            assert computed[f"{attribute}_key_id"]["persisted"]
+
+
+def test_models_and_migrations_agree(app):
+    with app.app_context(), db.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), db.metadata) == []
+
+
+@pytest.mark.parametrize("path", [".env.example", "docs/configuration.md"])
+def test_every_configuration_variable_is_described(path):
+    text = (ROOT / path).read_text()
+    assert [variable.name for variable in VARIABLES if not re.search(rf"\b{variable.name}\b", text)] == []

@@ -1,0 +1,30 @@
+"""How connections are set up."""
+
+import os
+import stat
+
+import pytest
+
+from app.extensions import db
+from tests.conftest import make_settings, migrate, running
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_new_sqlite_database_is_its_owners_alone(tmp_path, umask):
+    path = tmp_path / "instance" / "new.db"
+    before = os.umask(umask)
+    try:
+        with running(make_settings(f"sqlite:///{path}")) as app, app.app_context():
+            with db.engine.begin() as connection:
+                connection.exec_driver_sql("CREATE TABLE t (x)")
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"new.db": 0o600, "new.db-shm": 0o600, "new.db-wal": 0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_an_existing_folder_keeps_its_mode(tmp_path):
+    tmp_path.chmod(0o755)
+    migrate(f"sqlite:///{tmp_path / 'new.db'}")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755

@@ -1,0 +1,140 @@
+import threading
+from dataclasses import replace
+
+import pytest
+from flask import request
+from sqlalchemy import delete
+
+from app.config import Settings
+from app.encryption.keyring import Keyring, MasterKey
+from app.extensions import db
+from tests.conftest import make_settings, migrate, running
+
+EXPECTED = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def test_every_answer_has_the_headers(client, alice, monkeypatch):
+    monkeypatch.setattr("app.payments.service.list_page", lambda *args: 1 / 0)
+    answers = [
+        alice.client.get("/api/me"),
+        alice.client.get("/api/payment-accounts"),
+        client.get("/api/me"),
+        client.get("/nowhere"),
+        client.put("/api/login"),
+        client.post("/api/login", data=b"x" * 2_000_000, content_type="application/json"),
+        client.options("/api/login"),
+        client.get("/openapi.json"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 500, 401, 404, 405, 413, 200, 200]
+    for answer in answers:
+        assert EXPECTED.items() <= dict(answer.headers).items()
+        assert "Server" not in answer.headers
+
+
+def test_answers_of_the_api_are_not_kept_by_caches(client, alice):
+    for path in ("/api/me", "/api/nowhere", "/hooks/nowhere"):
+        assert alice.client.get(path).headers["Cache-Control"] == "no-store"
+
+
+def test_browsers_are_told_to_insist_on_tls_where_there_is_tls(settings, client):
+    header = "Strict-Transport-Security"
+    assert header not in client.get("/nowhere").headers
+    assert client.get("/nowhere", base_url="https://localhost").headers[header].startswith("max-age=31536000")
+    with running(replace(settings, environment="production")) as app:
+        assert header in app.test_client().get("/nowhere").headers
+        assert not app.debug
+
+
+def test_no_origin_is_allowed_to_read_answers(alice):
+    answer = alice.client.get("/api/me", headers={"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_a_database_that_is_migrated_later_is_picked_up(tmp_path):
+    with running(make_settings(f"sqlite:///{tmp_path / 'empty.db'}")) as app:
+        client = app.test_client()
+        for _ in range(2):
+            answer = client.get("/api/me")
+            assert answer.status_code == 503
+            assert "flask db upgrade" in answer.json["detail"]
+            assert answer.headers["Retry-After"]
+        migrate(f"sqlite:///{tmp_path / 'empty.db'}")
+        assert client.get("/api/me").status_code == 401
+        assert app.extensions["encryption"].checked
+
+
+def test_nothing_is_served_while_the_keys_do_not_fit_the_database(app, settings, caplog):
+    other = Keyring(MasterKey(b"\1" * 32))
+    with running(replace(settings, keyring=other)) as stranger:
+        answer = stranger.test_client().get("/api/me")
+        assert answer.status_code == 503
+        assert settings.keyring.primary.id in caplog.text
+        assert settings.keyring.primary.id not in answer.text
+        with app.app_context():
+            registry = app.extensions["encryption"].registry
+            db.session.execute(delete(registry.keys))
+            db.session.commit()
+        assert stranger.test_client().get("/api/me").status_code == 401
+
+
+def test_nothing_is_served_while_the_database_is_not_there(tmp_path):
+    (tmp_path / "no").touch()
+    with running(make_settings(f"sqlite:///{tmp_path / 'no' / 'folder.db'}")) as app:
+        answer = app.test_client().get("/api/me")
+        assert answer.status_code == 503
+        assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_check_is_made_once_however_many_requests_wait_for_it(settings, monkeypatch):
+    with running(settings) as app:
+        encryption = app.extensions["encryption"]
+        made, check = [], encryption.check_and_register
+
+        def slow_check(engine):
+            made.append(1)
+            threading.Event().wait(0.1)
+            check(engine)
+
+        monkeypatch.setattr(encryption, "check_and_register", slow_check)
+        answers: list[int] = []
+
+        def ask():
+            answers.append(app.test_client().get("/api/me").status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (answers, made) == ([401] * 5, [1])
+
+
+def address_seen(settings: Settings, hops: int, forwarded: str) -> str | None:
+    seen: list[str | None] = []
+    with running(replace(settings, trusted_proxy_hops=hops)) as app:
+        app.before_request(lambda: seen.append(request.remote_addr))
+        client = app.test_client()
+        client.get("/healthz", headers={"X-Forwarded-For": forwarded}, environ_base={"REMOTE_ADDR": "10.0.0.1"})
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("hops", "forwarded", "expected"),
+    [
+        (0, "203.0.113.9", "10.0.0.1"),
+        (1, "203.0.113.9", "203.0.113.9"),
+        (1, "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        (2, "198.51.100.1, 203.0.113.9, 192.0.2.2", "203.0.113.9"),
+    ],
+)
+def test_only_as_many_proxies_are_believed_as_were_configured(
+    settings: Settings, hops: int, forwarded: str, expected: str
+) -> None:
+    assert address_seen(settings, hops, forwarded) == expected
