@@ -112,9 +112,12 @@ class Commands:
     def ask(self, **request: Any) -> int:
         assert self.driver.stdin is not None
         assert self.driver.stdout is not None
-        self.driver.stdin.write(json.dumps(request) + "\n")
+        number = uuid4().hex
+        self.driver.stdin.write(json.dumps(request | {"number": number}) + "\n")
         self.driver.stdin.flush()
-        return int(self.driver.stdout.readline())
+        while not (answer := self.driver.stdout.readline().split()) or answer[0] != number:
+            assert answer, "the driver has ended"  # else it answers what a test that timed out had asked
+        return int(answer[1])
 
     def start(self, world: World, *command: str, keys: tuple[str, ...] = (NEW, OLD), **faults: Any) -> "Command":
         name = uuid4().hex
@@ -131,7 +134,7 @@ class Commands:
 
 
 class Command:
-    """One such process. ``pid`` is its process group too, and stays taken until it was waited for."""
+    """One such process. ``pid`` stays taken until it was waited for."""
 
     def __init__(self, commands: Commands, pid: int, out: Path, err: Path) -> None:
         self.commands, self.pid, self.out, self.err = commands, pid, out, err

@@ -4,6 +4,7 @@ Starting Python takes a second. One process, started as ``python -m tests.rotati
 forks another one for every command that it reads from standard input.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import sys
 from contextlib import ExitStack, nullcontext
 from typing import Any, NoReturn
 
-from flask.cli import FlaskGroup
+from sqlalchemy.orm import configure_mappers
 
 from app import create_app
 from app.config import load_settings
@@ -25,6 +26,8 @@ MOST_SECONDS = 100
 
 def main() -> None:
     multiprocessing.set_start_method("fork")  # the default of some systems would leave the faults behind
+    configure_mappers()
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
@@ -33,7 +36,7 @@ def main() -> None:
             answer = os.fork()
             if answer == 0:
                 run(request)
-        print(answer, flush=True)
+        print(request["number"], answer, flush=True)
 
 
 def run(request: dict[str, Any]) -> NoReturn:
@@ -49,12 +52,13 @@ def run(request: dict[str, Any]) -> NoReturn:
     os.environ.update(request["environment"])
     if limit := request.get("file_size"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    command = FlaskGroup(create_app=lambda: create_app(load_settings(env_file=None)), load_dotenv=False)
+    app = create_app(load_settings(env_file=None))
     with ExitStack() as faults:
         faults.enter_context(points(kill(*request["kill"])) if "kill" in request else nullcontext())
         faults.enter_context(points(log(request["log"])) if "log" in request else nullcontext())
         faults.enter_context(points(stop(*request["stop"])) if "stop" in request else nullcontext())
-        command.main(request["command"], prog_name="flask")
+        with app.app_context():
+            app.cli.main(request["command"], prog_name="flask")
     raise AssertionError("click ends the process")
 
 
@@ -83,7 +87,7 @@ def stop(process: str, moment: str, statement: str, port: int) -> Any:
         if not reached and (point.process, point.moment) == (process, moment) and statement in point.statement:
             reached = True
             with socket.create_connection(("127.0.0.1", port)) as test:
-                test.sendall(f"{os.getpid()}\n".encode())
+                test.sendall(b"!")
                 test.recv(1)
 
     return act

@@ -12,10 +12,17 @@ from sqlalchemy import Engine, event
 
 READ = r"batch WHERE bytes <="
 """The statement that reads a batch: what others commit after it, the rotation does not know of."""
+PROOF = r"_key_id = \S+ THEN.*batch WHERE bytes <="
+"""The same in the proof."""
 WRITE = r"\A\s*(WITH fresh|UPDATE (?!encryption_rotations))"
 """The statement that puts new values in place."""
 RECORD = r"\AUPDATE encryption_rotations SET rotated"
 """The last statement of a batch."""
+
+
+def reading(table: str) -> str:
+    """:data:`READ` from one table."""
+    return rf"FROM {table} WHERE .*{READ}"
 
 
 class Point(NamedTuple):

@@ -19,7 +19,7 @@ from app.encryption.storage import inventory
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
 from tests.rotation.conftest import ROOT
-from tests.rotation.points import READ, RECORD, at, points
+from tests.rotation.points import READ, RECORD, at, points, reading
 from tests.rotation.world import (
     COLUMNS,
     JWT_SECRET_KEY,
@@ -507,7 +507,7 @@ class TestBesideOthers:
                 world.commit(session, phone_system(tenant, password="written by one that has both"))
                 world.delete(session, session.get(PhoneSystem, rows[1]), session.get(PhoneSystem, rows[5]))
 
-        with at("after", READ, meanwhile, nth=5):
+        with at("after", reading("phone_systems"), meanwhile, nth=2):
             outcome = world.flask(ROTATE, "--json", "--batch-size", "3")
         assert outcome.status == 0
         assert column_of(outcome, "phone_systems.password")["total"] == 7

@@ -79,7 +79,8 @@ class World:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
         # Marked, so that points() can tell the statements of a test from those of a rotation.
-        self.engine = create_engine(url, poolclass=NullPool).execution_options(bystander=True)
+        patience: dict[str, Any] = {"connect_args": {"timeout": 60}} if self.is_sqlite else {}
+        self.engine = create_engine(url, poolclass=NullPool, **patience).execution_options(bystander=True)
         self.ledger: dict[tuple[str, UUID], Row] = {}
 
     @property
@@ -156,7 +157,8 @@ class World:
     def flask(self, *command: str, keys: tuple[str, ...] = (NEW, OLD), stdin: str = "", **further: str) -> Outcome:
         """Run a command in this process."""
         app = create_app(load_settings(self.environment(*keys, **further), env_file=None))
-        result = app.test_cli_runner().invoke(args=command, input=stdin)
+        with app.app_context():
+            result = app.test_cli_runner().invoke(args=command, input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Outcome(result.exit_code, result.stdout, result.stderr)
@@ -176,6 +178,13 @@ class World:
             for column, value in row.items()
             if column.endswith("_encrypted")
         }
+
+    def put_back(self, stored: Mapping[tuple[str, UUID, str], str | None]) -> None:
+        """Restore sealed values, and nothing else."""
+        with self.engine.begin() as connection:
+            for (table, row_id, attribute), value in stored.items():
+                statement = text(f"UPDATE {table} SET {attribute}_encrypted = :value WHERE id = :id")
+                connection.execute(statement, {"value": value, "id": row_id.hex if self.is_sqlite else row_id})
 
     def corrupt(self, table: str, attribute: str, row_id: UUID, value: str | bytes) -> None:
         """Put in place what the database would refuse, as a broken disk or somebody with too many rights might."""
