@@ -177,6 +177,8 @@ def test_control_characters_are_replaced_and_a_name_in_another_encoding_is_no_ob
         FORM, urlencode(ANSWERED | {"clid": '"José" <1>'}, encoding="latin-1").encode(), PARIS
     )
     assert record.caller_name == "Jos�"
+    (record,) = VENDORS["asterisk"].parse(JSON, json.dumps(ANSWERED | {"clid": "half \ud83d"}).encode(), PARIS)
+    assert record.caller_name == "half �"
 
 
 @pytest.mark.parametrize(
