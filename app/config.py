@@ -224,8 +224,7 @@ def _check_env_file_of_flask(env_file: Path | None, found: _Findings) -> None:
     read = find_dotenv(usecwd=True)
     if read and (env_file is None or Path(read).resolve() != env_file.resolve()):
         found.problems.append(
-            f"The flask command has read {read}, which is not this installation's. Run it in {PROJECT}, with a .env "
-            "there, or with none on the way up."
+            f"The flask command has read {read}, which is not this installation's. Run it in the folder {PROJECT}."
         )
 
 

@@ -159,7 +159,7 @@ def test_every_secret_may_come_from_a_file(name, tmp_path):
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_set_in_both_ways_is_refused(name, tmp_path):
     path = private(tmp_path / "value", fernet_key())
-    values = {"DATABASE_URL": "sqlite://", "ROTATION_DATABASE_URL": "sqlite://", "REDIS_URL": "redis://h"}
+    values = {"DATABASE_URL": "sqlite:////x", "ROTATION_DATABASE_URL": "sqlite:////x", "REDIS_URL": "redis://h"}
     changes = {name: values.get(name, fernet_key()), f"{name}_FILE": str(path)}
     assert only_problem(**changes) == f"{name} and {name}_FILE are both set. Keep one of them."
 
