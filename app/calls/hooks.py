@@ -36,6 +36,7 @@ api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
         415: "Not a content type of this kind of phone system",
         422: "Not understood: nothing was stored",
         429: "Too many deliveries, or too many refused ones",
+        503: "Not at the moment: nothing was stored",
     },
 )
 def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, Any], int]:

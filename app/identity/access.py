@@ -31,6 +31,10 @@ def public() -> None:
     """Anybody."""
 
 
+def phone_system() -> None:
+    """A phone system with its webhook credentials. Which ones those are, the address says: the view asks for them."""
+
+
 def signed_in() -> None:
     """Members of a tenant, with an access token. A removed member or a changed role counts at once."""
     _identify("access")
