@@ -83,7 +83,8 @@ def _create_private_file(
     path = Path(args[0])
     with suppress(OSError):  # what is wrong, SQLite finds too, and reports as an error of the database
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        # Never opened where it exists: to close it would drop all locks that this process holds on the database.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 @event.listens_for(Engine, "connect")

@@ -174,7 +174,8 @@ def _print_status(found: dict[str, Any]) -> None:
         end = f"finished {last['finished_at']}" if last["finished_at"] else "not finished: running, or broken off"
         click.echo(
             f"last rotation: to {last['to']}, started {last['started_at']}, {end}; {last['rotated']} of "
-            f"{last['planned']} values rotated, {last['unreadable']} unreadable, {last['proved'] or 0} proved"
+            f"{last['planned']} values rotated, {last['unreadable']} unreadable, {last['proved'] or 0} proved, "
+            f"{last['remaining'] or 0} remaining"
         )
 
 
@@ -188,6 +189,7 @@ def _shown_rotation(row: Any) -> dict[str, Any]:
         "rotated": row["rotated"],
         "unreadable": row["unreadable"],
         "proved": row["proved"],
+        "remaining": row["remaining"],
     }
 
 

@@ -98,6 +98,7 @@ class KeyRegistry:
             Column("rotated", Integer, nullable=False),
             Column("unreadable", Integer, nullable=False),
             Column("proved", Integer),
+            Column("remaining", Integer),
         )
 
     def is_migrated(self, connection: Connection) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar, cast
@@ -27,7 +28,8 @@ def share_out(work: Callable[[Share], Iterator[Message]], shares: Sequence[Share
     if len(shares) == 1:
         yield from work(shares[0])
         return
-    context = multiprocessing.get_context()
+    # Not the platform's choice: behind a fork server, a worker would not see who started it go.
+    context = multiprocessing.get_context("fork") if sys.platform == "linux" else multiprocessing.get_context("spawn")
     workers = []
     try:
         for share in shares:

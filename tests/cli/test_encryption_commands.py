@@ -91,6 +91,7 @@ def test_status_tells_the_last_rotation(database, key, old, rows):
         "rotated": 0,
         "unreadable": 0,
         "proved": 4,
+        "remaining": 0,
     }
 
 

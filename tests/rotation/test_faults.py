@@ -12,6 +12,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -479,6 +480,18 @@ class TestLocks:
         assert "Broken off by the database (OperationalError)" in outcome.err
         assert world.key_ids() == {key_id(OLD), key_id(NEW)}
         assert_survived(world, NEW, OLD)
+
+    def test_a_further_connection_of_a_process_takes_none_of_its_locks_away(self, on_sqlite):
+        """Whoever believes to be the last one to leave removes the write-ahead log, also from under others."""
+        world = on_sqlite.fill(rows=1)
+        path = world.engine.url.database
+        leave = f"import sqlite3; c = sqlite3.connect({path!r}); c.execute('DELETE FROM calls'); c.commit(); c.close()"
+        with world.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE phone_systems SET name = name")
+            connection.commit()
+            world.engine.connect().close()
+            subprocess.run([sys.executable, "-c", leave], check=True)
+            assert Path(f"{path}-wal").exists()
 
     def test_sqlite_that_is_busy_for_a_while_is_waited_for(self, on_sqlite):
         world = on_sqlite.fill()

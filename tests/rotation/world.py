@@ -159,6 +159,7 @@ class World:
         app = create_app(load_settings(self.environment(*keys, **further), env_file=None))
         with app.app_context():
             result = app.test_cli_runner().invoke(args=command, input=stdin)
+            db.engine.dispose()
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Outcome(result.exit_code, result.stdout, result.stderr)
