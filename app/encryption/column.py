@@ -159,9 +159,6 @@ class NullTestsOnly(Comparator[Any]):
     def __clause_element__(self) -> NoReturn:
         self._refuse("select, order or compare")
 
-    def adapt_to_entity(self, adapt_to_entity: Any) -> NullTestsOnly:
-        return NullTestsOnly(adapt_to_entity.entity, self.attribute)
-
     def _bulk_update_tuples(self, value: Any) -> Sequence[tuple[Any, Any]]:
         self._refuse("bulk-update")
 
