@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import flask_migrate
+import pytest
 from apiflask import APIFlask
 from flask import Flask
 from sqlalchemy import Engine, create_engine, text
@@ -33,6 +34,11 @@ def id_of(key: str) -> str:
 
 def new_engine(url: str) -> Engine:
     return create_engine(url.replace("postgresql://", "postgresql+psycopg://"), **engine_options(url))
+
+
+# Marks of tests that make sense on one of the databases alone.
+only_sqlite = pytest.mark.parametrize("migrated_database", ["sqlite"], indirect=True)
+only_postgresql = pytest.mark.parametrize("migrated_database", ["postgresql"], indirect=True)
 
 
 class Database:

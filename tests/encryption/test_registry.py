@@ -14,7 +14,7 @@ from app.encryption.registry import KeyNotChanged, KeyRefused, SealedRow
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
 from tests.encryption import models, reference
-from tests.encryption.databases import Database, id_of, new_key
+from tests.encryption.databases import Database, id_of, new_key, only_postgresql
 
 
 def registry_of(app):
@@ -358,13 +358,6 @@ def test_of_processes_that_start_together_with_different_new_keys_one_is_let_in(
     assert database.registered() == [id_of(keys[outcomes.index(None)])]
 
 
-@pytest.fixture
-def on_postgresql(database):
-    if database.dialect != "postgresql":
-        pytest.skip("SQLite has one writer at a time")
-    return database
-
-
 def before(app, statement: str, act) -> None:
     """Have ``act`` called once, before ``app`` sends a statement that starts like this."""
     done = []
@@ -385,28 +378,30 @@ def until_done_or_waiting(future: Future, database) -> None:
         pass
 
 
-def test_a_process_that_started_before_its_key_was_retired_does_not_register_it_again(on_postgresql, key, old):
+@only_postgresql
+def test_a_process_that_started_before_its_key_was_retired_does_not_register_it_again(database, key, old):
     """It found its key unknown; before it comes to register it, others register and retire that key."""
-    successor = on_postgresql.start(key)
-    slow = on_postgresql.app(old, key)
+    successor = database.start(key)
+    slow = database.app(old, key)
 
     def register_and_retire():
-        on_postgresql.start(old, key)
+        database.start(old, key)
         retire(successor, old)
 
     before(slow, "LOCK TABLE", register_and_retire)
     with slow.app_context(), pytest.raises(KeyRefused, match="was retired"):
         slow.extensions["encryption"].check_and_register(db.engine)
-    assert (on_postgresql.registered(), on_postgresql.retired()) == ([id_of(key)], {id_of(old)})
+    assert (database.registered(), database.retired()) == ([id_of(key)], {id_of(old)})
 
 
-def test_a_key_is_not_retired_while_a_process_is_about_to_register_it(on_postgresql, key, old):
+@only_postgresql
+def test_a_key_is_not_retired_while_a_process_is_about_to_register_it(database, key, old):
     """It is past its check, and sends the INSERT only after others had the time to register and to retire the key."""
-    successor = on_postgresql.start(key)
-    slow = on_postgresql.app(old, key)
+    successor = database.start(key)
+    slow = database.app(old, key)
 
     def register_and_retire():
-        on_postgresql.start(old, key)
+        database.start(old, key)
         retire(successor, old)
 
     with ThreadPoolExecutor(1) as threads:
@@ -414,35 +409,37 @@ def test_a_key_is_not_retired_while_a_process_is_about_to_register_it(on_postgre
 
         def meanwhile():
             others.append(threads.submit(register_and_retire))
-            until_done_or_waiting(others[0], on_postgresql)
+            until_done_or_waiting(others[0], database)
 
         before(slow, "INSERT INTO encryption_keys", meanwhile)
         with slow.app_context():
             slow.extensions["encryption"].check_and_register(db.engine)
         others[0].result()
-    assert (on_postgresql.registered(), on_postgresql.retired()) == ([id_of(key)], {id_of(old)})
+    assert (database.registered(), database.retired()) == ([id_of(key)], {id_of(old)})
 
 
-def test_a_second_new_key_is_refused_although_it_was_checked_before_the_first_was_registered(on_postgresql, key, old):
-    slow = on_postgresql.app(key)
-    before(slow, "LOCK TABLE", lambda: on_postgresql.start(old))
+@only_postgresql
+def test_a_second_new_key_is_refused_although_it_was_checked_before_the_first_was_registered(database, key, old):
+    slow = database.app(key)
+    before(slow, "LOCK TABLE", lambda: database.start(old))
     with slow.app_context(), pytest.raises(KeyRefused, match=id_of(old)):
         slow.extensions["encryption"].check_and_register(db.engine)
-    assert on_postgresql.registered() == [id_of(old)]
+    assert database.registered() == [id_of(old)]
 
 
 @pytest.fixture
-def left_behind(on_postgresql, key, old):
+def left_behind(database, key, old):
     """A process that still seals under the old key, one that is to retire it, and a row without a secret."""
-    writer = on_postgresql.start(old)
-    retiring = on_postgresql.start(key, old)
-    tenant = on_postgresql.new_tenant()
+    writer = database.start(old)
+    retiring = database.start(key, old)
+    tenant = database.new_tenant()
     with writer.app_context():
-        row = on_postgresql.new_system(tenant)
+        row = database.new_system(tenant)
     return writer, retiring, row
 
 
-def test_a_value_that_arrives_after_the_count_keeps_its_key_from_being_retired(left_behind, on_postgresql, key, old):
+@only_postgresql
+def test_a_value_that_arrives_after_the_count_keeps_its_key_from_being_retired(left_behind, database, key, old):
     writer, retiring, row = left_behind
 
     def write():
@@ -453,29 +450,31 @@ def test_a_value_that_arrives_after_the_count_keeps_its_key_from_being_retired(l
     before(retiring, "DELETE FROM encryption_keys", write)
     with pytest.raises(KeyNotChanged, match=f"{id_of(old)} is being written by a running process"):
         retire(retiring, old)
-    assert (on_postgresql.registered(), on_postgresql.retired()) == ([id_of(old), id_of(key)], set())
+    assert (database.registered(), database.retired()) == ([id_of(old), id_of(key)], set())
 
 
+@only_postgresql
 @pytest.mark.parametrize("outcome", ["commit", "rollback"])
-def test_retiring_waits_for_a_value_that_is_not_committed_yet(outcome, left_behind, on_postgresql, key, old):
+def test_retiring_waits_for_a_value_that_is_not_committed_yet(outcome, left_behind, database, key, old):
     writer, retiring, row = left_behind
     with writer.app_context(), ThreadPoolExecutor(1) as threads:
         db.session.get_one(PhoneSystem, row).password = "s3cret"
         db.session.flush()
         retired = threads.submit(retire, retiring, old)
-        until_done_or_waiting(retired, on_postgresql)
+        until_done_or_waiting(retired, database)
         assert not retired.done()
         getattr(db.session, outcome)()
         error = retired.exception()
     if outcome == "commit":
         assert isinstance(error, KeyNotChanged)
-        assert on_postgresql.registered() == [id_of(old), id_of(key)]
+        assert database.registered() == [id_of(old), id_of(key)]
     else:
         assert error is None
-        assert on_postgresql.retired() == {id_of(old)}
+        assert database.retired() == {id_of(old)}
 
 
-def test_sealing_goes_on_while_the_registry_changes(left_behind, on_postgresql, old):
+@only_postgresql
+def test_sealing_goes_on_while_the_registry_changes(left_behind, database, old):
     """Another process writes in the middle of retiring, and does not have to wait for it."""
     _, retiring, row = left_behind
 
@@ -488,13 +487,14 @@ def test_sealing_goes_on_while_the_registry_changes(left_behind, on_postgresql, 
     with ThreadPoolExecutor(1) as threads:
         before(retiring, "INSERT INTO retired_encryption_keys", lambda: threads.submit(write).result(timeout=30))
         retire(retiring, old)
-    assert on_postgresql.retired() == {id_of(old)}
+    assert database.retired() == {id_of(old)}
 
 
-def test_every_value_that_is_forgotten_is_told(left_behind, on_postgresql, key, old):
+@only_postgresql
+def test_every_value_that_is_forgotten_is_told(left_behind, database, key, old):
     """Also one that arrives after its likes were listed, from a process that has the key still."""
     writer, _, row = left_behind
-    forgetting = on_postgresql.app(key)
+    forgetting = database.app(key)
 
     def write():
         with writer.app_context():
@@ -507,12 +507,13 @@ def test_every_value_that_is_forgotten_is_told(left_behind, on_postgresql, key, 
     except KeyNotChanged:
         told = set()
     gone = "SELECT id FROM phone_systems WHERE password_encrypted IS NULL"
-    assert {UUID(str(found)) for (found,) in on_postgresql.all(gone)} == told
+    assert {UUID(str(found)) for (found,) in database.all(gone)} == told
 
 
-def test_a_value_that_arrives_while_its_key_is_forgotten_is_not_lost_unseen(left_behind, on_postgresql, key, old):
+@only_postgresql
+def test_a_value_that_arrives_while_its_key_is_forgotten_is_not_lost_unseen(left_behind, database, key, old):
     writer, _, row = left_behind
-    forgetting = on_postgresql.app(key)
+    forgetting = database.app(key)
 
     def write():
         with writer.app_context():
@@ -522,5 +523,5 @@ def test_a_value_that_arrives_while_its_key_is_forgotten_is_not_lost_unseen(left
     before(forgetting, "DELETE FROM encryption_keys", write)
     with pytest.raises(KeyNotChanged, match=f"{id_of(old)} is being written by a running process"):
         forget(forgetting, old)
-    assert on_postgresql.registered() == [id_of(old), id_of(key)]
-    assert on_postgresql.one("SELECT count(*) FROM phone_systems WHERE password_encrypted IS NOT NULL") == 1
+    assert database.registered() == [id_of(old), id_of(key)]
+    assert database.one("SELECT count(*) FROM phone_systems WHERE password_encrypted IS NOT NULL") == 1

@@ -10,7 +10,7 @@ from app.encryption import inventory, sealed
 from app.encryption.keyring import Context, MasterKey
 from app.encryption.passes import direct_engine
 from app.extensions import db
-from tests.encryption.databases import Database, id_of, new_key
+from tests.encryption.databases import Database, id_of, new_key, only_sqlite
 
 OTHERS = {
     "phone_systems": "name, vendor) VALUES ('n', 'v'",
@@ -112,9 +112,8 @@ def test_the_database_refuses_it_in_a_new_row_too(make, database, keys, rows):
             )
 
 
+@only_sqlite  # PostgreSQL has types
 def test_sqlite_refuses_the_bytes_of_a_sealed_value(database, keys, rows):
-    if database.dialect != "sqlite":
-        pytest.skip("PostgreSQL has types")
     for column in COLUMNS:
         with pytest.raises(IntegrityError):
             put(database, column, rows[column.table.name], value_under(keys[0]).encode())
@@ -153,9 +152,8 @@ def test_the_database_refuses_a_canary_that_is_not_sealed(canary, database, keys
         database.all("UPDATE encryption_keys SET canary = :canary", canary=canary)
 
 
+@only_sqlite  # PostgreSQL always enforces them
 def test_foreign_keys_are_enforced_on_every_connection(database, app):
-    if database.dialect != "sqlite":
-        pytest.skip("PostgreSQL always enforces them")
     for engine in (db.engine, direct_engine(database.url), create_engine(database.url)):
         for _ in range(2):
             with engine.connect() as connection:
