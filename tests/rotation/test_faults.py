@@ -14,12 +14,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from uuid import UUID
 
 import psutil
@@ -30,7 +27,6 @@ from sqlalchemy.exc import IntegrityError
 
 from app.credentials.models import ApiCredential
 from app.encryption import passes
-from app.encryption import rotation as rotation_module
 from app.encryption.registry import KeyRefused
 from app.payments.models import PaymentAccount
 from app.phone_systems.models import PhoneSystem
@@ -62,21 +58,6 @@ def write(world, keys, model, row_id, **columns):
 
 def registered(world):
     return [row for (row,) in world.sql("SELECT id FROM encryption_keys ORDER BY generation")]
-
-
-@pytest.fixture
-def naps(monkeypatch):
-    """Called instead of sleeping between two passes of a rotation in this process; a test may append what to do."""
-    calls: list[float] = []
-    actions: list[Callable[[], None]] = []
-
-    def sleep(seconds):
-        calls.append(seconds)
-        for action in list(actions):
-            action()
-
-    monkeypatch.setattr(rotation_module, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
-    return SimpleNamespace(calls=calls, actions=actions)
 
 
 class Trials:
@@ -555,8 +536,10 @@ class TestWriters:
 
         tenant = world.ledger["phone_systems", rows[5]].others["tenant_id"]
         with at("after", reading("phone_systems"), meanwhile):
-            assert world.flask(ROTATE).status == 0
+            outcome = world.flask(ROTATE, "--json")
+        assert outcome.status == 0
         assert world.is_clean()
+        assert world.sql("SELECT rotated FROM encryption_rotations") == [(outcome.json["rotated"],)]
         assert_survived(world, NEW, OLD)
 
     def test_a_value_that_comes_and_goes_is_neither_lost_nor_brought_back(self, world):
