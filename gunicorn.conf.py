@@ -1,6 +1,5 @@
 """How gunicorn serves the application. Read by ``gunicorn wsgi:app`` from the working directory."""
 
-import os
 from typing import Any
 
 from app.startup import load_settings_or_exit
@@ -9,7 +8,7 @@ settings = load_settings_or_exit()
 
 # A platform's router must reach the port in production; on a developer's machine nobody else should.
 bind = f"{'0.0.0.0' if settings.environment == 'production' else '127.0.0.1'}:{settings.port}"  # noqa: S104
-workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+workers = settings.web_concurrency
 worker_class = "gthread"
 threads = 4
 
@@ -23,7 +22,7 @@ control_socket_disable = True
 
 
 def when_ready(server: Any) -> None:
-    server.log.info("listening on port %s", settings.port)
+    server.log.info("listening on port %s", ", ".join(str(listener.getsockname()[1]) for listener in server.LISTENERS))
 
 
 def post_fork(server: Any, worker: Any) -> None:

@@ -4,8 +4,9 @@ The ``flask`` command does not come this way (see .flaskenv): it has the command
 """
 
 from app import create_app
-from app.startup import check_start, load_settings_or_exit, say
+from app.startup import check_start, load_settings_or_exit, log_to_standard_error, say
 
+log_to_standard_error()
 settings = load_settings_or_exit()
 app = create_app(settings)
 with app.app_context():

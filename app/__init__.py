@@ -34,7 +34,7 @@ BLUEPRINTS = (
     (payments_api, access.owner_or_admin),
     (credentials_api, access.owner_or_admin),
     (calls_api, access.signed_in),
-    (hooks_api, access.public),  # the view asks for the phone system's own credentials
+    (hooks_api, access.phone_system),
     (status_api, access.public),
 )
 

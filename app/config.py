@@ -24,7 +24,7 @@ from typing import IO, Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import click
-from dotenv import dotenv_values
+from dotenv import dotenv_values, find_dotenv
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -59,6 +59,7 @@ VARIABLES: Final = (
     Variable("ROTATION_DATABASE_URL", "The database without the pooler, for key rotation.", secret=True),
     Variable("REDIS_URL", "Redis for what several machines share, such as rate limits.", secret=True),
     Variable("PORT", "TCP port to listen on.", "5000"),
+    Variable("WEB_CONCURRENCY", "Worker processes, of 4 threads each.", "2"),
     Variable("TRUSTED_PROXY_HOPS", "How many proxies in front say who the client is.", "0"),
     Variable("JWT_ACCESS_TOKEN_EXPIRES", "Lifetime of an access token in seconds.", "900"),
     Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
@@ -132,6 +133,7 @@ class Settings:
     port: int
     access_token_expires: timedelta
     refresh_token_expires: timedelta
+    web_concurrency: int = 2
     trusted_proxy_hops: int = 0
     warnings: tuple[str, ...] = ()
 
@@ -148,6 +150,8 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     Raises :class:`ConfigurationError` with all problems together.
     """
     found = _Findings([], [])
+    if (environ is None or environ is os.environ) and os.environ.get("FLASK_RUN_FROM_CLI") == "true":
+        _check_env_file_of_flask(env_file, found)
     values = _read(os.environ if environ is None else environ, env_file, found)
     environment = _environment(values, found)
     jwt_keys, encryption_keys = _keys("JWT_SECRET_KEY", values), _keys("ENCRYPTION_KEY", values)
@@ -156,6 +160,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     rotation_database_url = _database_url("ROTATION_DATABASE_URL", values, environment, found)
     _check_redis_url("REDIS_URL", values, found)
     port = _number("PORT", values, 65_535, found)
+    web_concurrency = _number("WEB_CONCURRENCY", values, 64, found)
     trusted_proxy_hops = _number("TRUSTED_PROXY_HOPS", values, 10, found, least=0)
     access_token_expires = _number("JWT_ACCESS_TOKEN_EXPIRES", values, 999_999_999, found)
     refresh_token_expires = _number("JWT_REFRESH_TOKEN_EXPIRES", values, 999_999_999, found)
@@ -172,6 +177,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         port=port,
         access_token_expires=timedelta(seconds=access_token_expires),
         refresh_token_expires=timedelta(seconds=refresh_token_expires),
+        web_concurrency=web_concurrency,
         trusted_proxy_hops=trusted_proxy_hops,
         warnings=tuple(found.warnings),
     )
@@ -195,7 +201,7 @@ class _Key(NamedTuple):
 def _read(environ: Mapping[str, str], env_file: Path | None, found: _Findings) -> dict[str, str]:
     """The value of every variable: as set, from its NAME_FILE, by default, or an empty string."""
     in_file = _text_of(env_file, str(env_file), found) if env_file and os.path.lexists(env_file) else ""
-    given = dotenv_values(stream=io.StringIO(in_file or ""), interpolate=False)
+    given = dotenv_values(stream=io.StringIO(in_file or ""))
     given |= {name: value for name, value in environ.items() if value.strip()}
     values = {}
     for variable in VARIABLES:
@@ -211,6 +217,15 @@ def _read(environ: Mapping[str, str], env_file: Path | None, found: _Findings) -
             found.problems.append(f"{variable.name} is not set. {_remedy(variable.name)}")
         values[variable.name] = value or variable.default or ""
     return values
+
+
+def _check_env_file_of_flask(env_file: Path | None, found: _Findings) -> None:
+    """The `flask` command has read the next `.env` upwards from the working directory: it must be ours."""
+    read = find_dotenv(usecwd=True)
+    if read and (env_file is None or Path(read).resolve() != env_file.resolve()):
+        found.problems.append(
+            f"The flask command has read {read}, which is not this installation's. Run it in the folder {PROJECT}."
+        )
 
 
 def _text_of(path: Path, label: str, found: _Findings) -> str | None:
@@ -294,6 +309,8 @@ def _flaws(key: _Key) -> Iterator[str]:
         yield "is weak: it has fewer than 10 different characters, or is one piece repeated"
     if any(WEAK_WORDS.search(reading) for reading in readings):
         yield "is weak: it contains a word such as secret, password or example"
+    if "," in key.text:
+        yield "contains a comma, which separates keys in a list of fallbacks"
     if not key.text.isprintable():
         yield "contains something that is not text"
     if hashlib.sha256(key.raw).hexdigest() in PUBLISHED:
@@ -317,8 +334,9 @@ def _database_url(name: str, values: Mapping[str, str], environment: Environment
 def _completed(url: URL, environment: Environment) -> URL:
     """The URL with our driver, an absolute SQLite file, and TLS towards other machines. Raises ValueError."""
     if url.drivername in ("sqlite", "sqlite+pysqlite") and not url.host:
-        database = url.database or ":memory:"
-        return url if database.startswith((":memory:", "file:")) else url.set(database=str(PROJECT / database))
+        if not url.database or url.database.startswith((":memory:", "file:")):
+            raise ValueError  # every process needs the same file, and its mode is ours to set
+        return url.set(database=str(PROJECT / url.database))
     # "postgres" is how Heroku spells it.
     if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg") or not 0 < (url.port or 5432) < 65_536:
         raise ValueError

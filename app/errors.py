@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Final
 
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
@@ -76,6 +77,10 @@ class TooManyRequests(Problem):
 class Unavailable(Problem):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     headers = MappingProxyType({"Retry-After": "5"})
+
+
+# PostgreSQL's SQLSTATE of a database that only reads, as after a failover, or that is not migrated to this version.
+_NOT_READY: Final = frozenset({"25006", "42P01", "42703"})
 
 
 def init_app(app: APIFlask) -> None:
@@ -186,6 +191,9 @@ def _unavailable(detail: str) -> Response:
 
 
 def _failure(error: Exception) -> Response:
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _NOT_READY:
+        _log_without_parameters("the database is not ready", error)
+        return _unavailable("The database is not ready at the moment.")
     if isinstance(error, StatementError):
         _log_without_parameters("unhandled database error", error)
     else:

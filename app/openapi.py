@@ -13,9 +13,11 @@ from app.identity import access
 SECURITY_SCHEMES: Final = {
     "access_token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From `/api/login`"},
     "refresh_token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From `/api/login`"},
+    "webhook_credentials": {"type": "http", "scheme": "basic", "description": "Of the phone system in the path"},
 }
 SCHEME_OF: Final[dict[access.Who | None, str]] = {
     access.with_refresh_token: "refresh_token",
+    access.phone_system: "webhook_credentials",
     access.signed_in: "access_token",
     access.owner_or_admin: "access_token",
 }
@@ -73,7 +75,7 @@ def _describe(operation: dict[str, Any], who: access.Who | None) -> None:
     responses = operation["responses"]
     if scheme := SCHEME_OF.get(who):
         operation["security"] = [{scheme: []}]
-        responses["401"] = {"description": "No valid token", "content": {"application/json": {"schema": _PROBLEM}}}
+        responses["401"] = {"description": "Not authenticated", "content": {"application/json": {"schema": _PROBLEM}}}
     if who is access.owner_or_admin:
         responses["403"] = {"description": "Only a member", "content": {"application/json": {"schema": _PROBLEM}}}
     for status, response in responses.items():

@@ -6,6 +6,8 @@ what to do. Exit status 78 (EX_CONFIG): starting again does not help; 1: it may.
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import NoReturn
 
 import click
@@ -20,6 +22,16 @@ from app.extensions import db
 from app.status.service import is_migrated
 
 EXIT_UNAVAILABLE = 1
+
+
+def log_to_standard_error() -> None:
+    """Let what the application logs be seen: sign-ins and refusals are told at level INFO, times are UTC."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
+    logger = logging.getLogger("app")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [handler]
 
 
 def load_settings_or_exit() -> Settings:

@@ -7,7 +7,7 @@ from typing import Final
 
 from apiflask import APIFlask
 from flask import Response, current_app, request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.encryption import AppEncryption
@@ -41,6 +41,7 @@ def init_app(app: APIFlask, *, https_only: bool, trusted_proxy_hops: int) -> Non
         )
     app.before_request(_require_checked_keys)
     app.before_request(_require_json)
+    app.before_request(_read_chunks)
     app.after_request(_set_headers)
     app.config["HTTPS_ONLY"] = https_only
 
@@ -67,6 +68,24 @@ def _require_json() -> None:
     has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
     if has_body and request.path.startswith("/api/") and not request.is_json:
         raise UnsupportedMediaType("The body must be application/json.")
+
+
+def _read_chunks() -> None:
+    """Read a body of the API that does not state its length, and is not read by its view in full."""
+    if "Transfer-Encoding" in request.headers and request.path.startswith("/api/"):
+        read_body(current_app.config["MAX_CONTENT_LENGTH"])
+
+
+def read_body(most: int) -> bytes:
+    """The request's body, of at most ``most`` bytes. Raises RequestEntityTooLarge.
+
+    A body that does not state its length is cut off at the limit, without a word: so one byte more is asked for.
+    """
+    request.max_content_length = most + 1
+    body = request.get_data()
+    if len(body) > most:
+        raise RequestEntityTooLarge
+    return body
 
 
 def _set_headers(response: Response) -> Response:

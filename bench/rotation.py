@@ -18,7 +18,7 @@ from app.extensions import encryption
 from bench import baselines
 from bench.dataset import load, plain_under_a, settle
 from bench.report import Table
-from bench.setting import KEYS, ROOT, environment, run_flask
+from bench.setting import KEYS, ROOT, environment
 from tests.servers import Postgres
 
 ROWS = 50_000
@@ -51,7 +51,7 @@ def compare(postgres: Postgres, rows: int, runs: int) -> Table:
         table.add(f"{processes}: the proof", proof)
         table.add(f"{processes}: rotation with the proof", 1 / (1 / rotation + 1 / proof))
     plain = load(postgres, f"bench_{rows}_plain", min(rows, ORM_ROWS), plain_under_a)
-    run_flask(plain, "rotate-encryption-key", "--dry-run", key="B", fallback="A")  # registers key B
+    Database(plain).rotation(1)  # registers key B
     per_row = baselines.orm_loop(plain, KEYS["A"], KEYS["B"], flush_per_row=True)
     settle(plain)
     one_commit = baselines.orm_loop(plain, KEYS["B"], KEYS["A"], flush_per_row=False)

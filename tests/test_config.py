@@ -126,9 +126,9 @@ def test_without_arguments_the_process_environment_is_read(monkeypatch):
     assert load_settings(env_file=None).port == 6001
 
 
-def test_a_missing_file_is_no_problem_and_nothing_in_the_file_is_interpolated(tmp_path):
+def test_a_missing_file_is_no_problem_and_a_dollar_sign_alone_is_just_a_character(tmp_path):
     assert load_settings(environ(), tmp_path / "none").port == 5000
-    jwt = "$HOME${PATH}" + secrets.token_urlsafe(32)
+    jwt = "$HOME$" + secrets.token_urlsafe(32)
     env_file = private(tmp_path / ".env", f"JWT_SECRET_KEY='{jwt}'\nexport ENCRYPTION_KEY={fernet_key()} # old\nPORT\n")
     assert load_settings({}, env_file).jwt_secret_key == jwt
 
@@ -159,7 +159,7 @@ def test_every_secret_may_come_from_a_file(name, tmp_path):
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_set_in_both_ways_is_refused(name, tmp_path):
     path = private(tmp_path / "value", fernet_key())
-    values = {"DATABASE_URL": "sqlite://", "ROTATION_DATABASE_URL": "sqlite://", "REDIS_URL": "redis://h"}
+    values = {"DATABASE_URL": "sqlite:////x", "ROTATION_DATABASE_URL": "sqlite:////x", "REDIS_URL": "redis://h"}
     changes = {name: values.get(name, fernet_key()), f"{name}_FILE": str(path)}
     assert only_problem(**changes) == f"{name} and {name}_FILE are both set. Keep one of them."
 
@@ -297,8 +297,9 @@ def test_a_key_from_a_guide_is_refused_wherever_and_however_it_is_written(name, 
     assert "has been published" in problem
 
 
-def test_published_keys_are_kept_as_fingerprints_of_master_keys():
-    assert {MasterKey.parse(text).fingerprint() for text in (GUIDE_JWT, GUIDE_FERNET)} < PUBLISHED
+def test_published_keys_are_kept_as_hashes_of_their_bytes():
+    raw = [base64.urlsafe_b64decode(text.rstrip("=") + "=") for text in (GUIDE_JWT, GUIDE_FERNET)]
+    assert {hashlib.sha256(key).hexdigest() for key in raw} < PUBLISHED
     assert all(len(entry) == 64 for entry in PUBLISHED)
 
 
@@ -429,9 +430,6 @@ def test_every_port_is_accepted(port):
         ("postgres://u@localhost.example.com/n", "postgresql+psycopg://u@localhost.example.com/n?sslmode=require"),
         ("sqlite:////srv/audiapro.db", "sqlite:////srv/audiapro.db"),
         ("sqlite:///data/audiapro.db", f"sqlite:///{PROJECT}/data/audiapro.db"),
-        ("sqlite://", "sqlite://"),
-        ("sqlite:///:memory:", "sqlite:///:memory:"),
-        ("sqlite:///file:x?mode=ro&uri=true", "sqlite:///file:x?mode=ro&uri=true"),
     ],
 )
 @pytest.mark.parametrize("name", ["DATABASE_URL", "ROTATION_DATABASE_URL"])
@@ -510,6 +508,7 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "ROTATION_DATABASE_URL": "mysql://h",
             "REDIS_URL": "http://h",
             "PORT": "0",
+            "WEB_CONCURRENCY": "0",
             "TRUSTED_PROXY_HOPS": "-1",
             "JWT_ACCESS_TOKEN_EXPIRES": "0",
             "JWT_REFRESH_TOKEN_EXPIRES": "0",

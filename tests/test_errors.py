@@ -1,5 +1,6 @@
 import base64
 import json
+from io import BytesIO
 
 import pytest
 from sqlalchemy import func, select
@@ -117,6 +118,19 @@ def test_the_field_is_named(alice):
 def test_an_oversized_body_is_too_large(app, alice):
     big = json.dumps(GOOD | {"name": "x" * 1024 * 1024})
     is_problem(alice.client.post(URL, data=big, content_type="application/json"), 413)
+    assert stored(app) == 0
+
+
+def test_an_oversized_body_of_no_stated_length_is_too_large(app, alice):
+    """What is behind the limit must not be cut off: here it is what makes the body no JSON."""
+    answer = alice.client.post(
+        URL,
+        input_stream=BytesIO(json.dumps(GOOD).encode() + b" " * 1024 * 1024 + b"garbage"),
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    is_problem(answer, 413)
     assert stored(app) == 0
 
 

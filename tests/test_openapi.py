@@ -46,6 +46,7 @@ def test_what_needs_a_token_says_so(spec):
     assert described["POST", "/api/refresh"]["security"] == [{"refresh_token": []}]
     assert described["GET", "/api/me"]["security"] == [{"access_token": []}]
     assert described["GET", "/api/phone-systems"]["security"] == [{"access_token": []}]
+    assert described["POST", "/hooks/{subdomain}/{phone_system_id}/cdr"]["security"] == [{"webhook_credentials": []}]
     assert "security" not in described["POST", "/api/login"]
 
 

@@ -1,9 +1,10 @@
 import threading
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
 from flask import request
-from sqlalchemy import delete
+from sqlalchemy import NullPool, create_engine, delete
 
 from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
@@ -114,6 +115,45 @@ def test_the_check_is_made_once_however_many_requests_wait_for_it(settings, monk
         for thread in threads:
             thread.join()
         assert (answers, made) == ([401] * 5, [1])
+
+
+class SlowBody:
+    """A body that looks, while it is being sent, whether somebody else could write to the database."""
+
+    def __init__(self, content: bytes, database_url: str) -> None:
+        self.content = BytesIO(content)
+        self.database_url = database_url
+        self.looked = False
+
+    def read(self, size: int = -1) -> bytes:
+        engine = create_engine(self.database_url, poolclass=NullPool)
+        with engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+                connection.exec_driver_sql("DELETE FROM calls")
+            else:
+                waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                waiting += " AND state LIKE 'idle in transaction%%'"
+                assert connection.exec_driver_sql(waiting).scalar_one() == 0
+        self.looked = True
+        return self.content.read(size)
+
+
+@pytest.mark.parametrize("what", ["a delivery", "a phone system"])
+def test_no_transaction_waits_for_a_body_that_arrives_slowly(app, alice, database_url, what):
+    created = alice.client.post("/api/phone-systems", json={"name": "PBX", "vendor": "asterisk"}).json
+    content = b"x=1" if what == "a delivery" else b'{"name": "Other", "vendor": "asterisk"}'
+    body = SlowBody(content, database_url)
+    sent = {"environ_overrides": {"wsgi.input": body, "CONTENT_LENGTH": str(len(content))}}
+    if what == "a delivery":
+        credentials = created["webhook_username"], created["webhook_password"]
+        form = "application/x-www-form-urlencoded"
+        answer = app.test_client().post(created["webhook_path"], auth=credentials, content_type=form, **sent)
+        assert answer.status_code == 422
+    else:
+        answer = alice.client.post("/api/phone-systems", content_type="application/json", **sent)
+        assert answer.status_code == 201
+    assert body.looked
 
 
 def address_seen(settings: Settings, hops: int, forwarded: str) -> str | None:

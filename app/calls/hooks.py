@@ -8,7 +8,7 @@ from typing import Any, Final
 from apiflask import APIBlueprint
 from flask import Response, request
 from flask_limiter.util import get_remote_address
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import UnsupportedMediaType
 
 from app.calls import throttle
 from app.calls.service import store_records
@@ -16,6 +16,7 @@ from app.errors import Unauthenticated, problem
 from app.extensions import db
 from app.phone_systems.vendors import VENDORS, MalformedDelivery, UnreadableDelivery
 from app.phone_systems.webhook import Sender, authenticate
+from app.web import read_body
 
 MAXIMUM_BODY_BYTES: Final = 64 * 1024
 
@@ -35,6 +36,7 @@ api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
         415: "Not a content type of this kind of phone system",
         422: "Not understood: nothing was stored",
         429: "Too many deliveries, or too many refused ones",
+        503: "Not at the moment: nothing was stored",
     },
 )
 def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, Any], int]:
@@ -44,22 +46,13 @@ def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, 
     if vendor is None or request.mimetype not in vendor.CONTENT_TYPES:
         raise UnsupportedMediaType("Not a content type that this kind of phone system delivers.")
     try:
-        records = vendor.parse(request.mimetype, _read_body(), sender.time_zone)
+        records = vendor.parse(request.mimetype, read_body(MAXIMUM_BODY_BYTES), sender.time_zone)
     except UnreadableDelivery as unreadable:
         malformed = isinstance(unreadable, MalformedDelivery)
         status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
         return problem(status, "The delivery is not understood, nothing was stored: see errors.", unreadable.errors)
     stored = store_records(db.session(), sender.tenant_id, sender.phone_system_id, records)
     return {"ids": stored.ids, "new": stored.new}, HTTPStatus.CREATED if stored.new else HTTPStatus.OK
-
-
-def _read_body() -> bytes:
-    """Raises RequestEntityTooLarge. A body of no stated length is cut off at the limit, without a word: so read on."""
-    request.max_content_length = MAXIMUM_BODY_BYTES + 1
-    body = request.get_data(cache=False)
-    if len(body) > MAXIMUM_BODY_BYTES:
-        raise RequestEntityTooLarge
-    return body
 
 
 def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
@@ -69,7 +62,9 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
     basic = given if given is not None and given.type == "basic" else None
     username, password = (basic.username, basic.password) if basic is not None else (None, None)
     try:
-        return authenticate(db.session(), subdomain, phone_system_id, username, password)
+        sender = authenticate(db.session(), subdomain, phone_system_id, username, password)
+        db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
+        return sender
     except Unauthenticated:
         attempt.refused()
         raise

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.calls.models import Call
+from app.errors import Unavailable
 from app.pagination import PageQuery, fetch_page
 from app.phone_systems.vendors import CallRecord
 
@@ -54,6 +55,9 @@ def store_records(
             Call.phone_system_id == phone_system_id, Call.record_key.in_(missing)
         )
         found.update((key, call_id) for key, call_id in connection.execute(existing))
+    if len(found) < len(rows):
+        session.rollback()
+        raise Unavailable("The phone system was deleted while it delivered.")
     session.commit()
     return Stored([found[record.record_key] for record in records], new)
 

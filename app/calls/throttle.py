@@ -23,21 +23,19 @@ class Attempt:
     """A delivery from ``address`` to the phone system of that id, which the sender chose and need not exist."""
 
     def __init__(self, address: str, phone_system_id: str) -> None:
-        self._deliveries = ("deliveries", address, phone_system_id[:36])
-        self._refusals = ("refused-deliveries", address, phone_system_id[:36])
+        phone_system = phone_system_id[:36].lower()  # an id may be written in either case
+        self._deliveries = ("deliveries", address, phone_system)
+        self._refusals = ("refused-deliveries", address, phone_system)
 
     def count(self) -> None:
         """Raises :class:`~app.errors.TooManyRequests` when there were too many."""
-        if not limiter.enabled:
-            return
         if not limiter.limiter.test(REFUSALS, *self._refusals):
             raise _too_many(REFUSALS, self._refusals)
         if not limiter.limiter.hit(DELIVERIES, *self._deliveries):
             raise _too_many(DELIVERIES, self._deliveries)
 
     def refused(self) -> None:
-        if limiter.enabled:
-            limiter.limiter.hit(REFUSALS, *self._refusals)
+        limiter.limiter.hit(REFUSALS, *self._refusals)
 
 
 def _too_many(limit: RateLimitItem, key: tuple[str, ...]) -> TooManyRequests:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from flask import Blueprint
 from flask.cli import AppGroup
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from app.cli.rotation import (
     EXIT_NOT_DONE,
@@ -40,9 +40,7 @@ def status(as_json: bool) -> None:
     """Which keys there are, how many values each has, and how the last rotation went."""
     encryption = app_encryption()
     registry = encryption.registry
-    with refusals(), direct_engine(database_url()).connect() as connection:
-        if not registry.is_migrated(connection):
-            raise RotationRefused("The database is not migrated: run `flask db upgrade` first.")
+    with refusals(), migrated_database().connect() as connection:
         columns = [(column.name, registry.count_values(connection, column)) for column in inventory(registry.metadata)]
         keys = connection.execute(select(registry.keys).order_by(registry.keys.c.generation)).all()
         newest_first = select(registry.rotations).order_by(registry.rotations.c.id.desc()).limit(1)
@@ -77,6 +75,7 @@ def verify(workers: int, as_json: bool) -> None:
     """Open every stored secret with the configured keys. Writes and shows none."""
     unreadable: list[Unreadable] = []
     with refusals():
+        migrated_database()
         progress = ProgressLine()
         rotation = new_rotation(progress.add, unreadable.append, workers)
         progress.total = rotation.count()[1]
@@ -94,6 +93,15 @@ def verify(workers: int, as_json: bool) -> None:
         sys.exit(EXIT_NOT_DONE)
 
 
+def migrated_database() -> Engine:
+    """The database, once it is seen to have our tables. Raises RotationRefused."""
+    engine = direct_engine(database_url())
+    with engine.connect() as connection:
+        if not app_encryption().registry.is_migrated(connection):
+            raise RotationRefused("The database is not migrated: run `flask db upgrade` first.")
+    return engine
+
+
 def _key_id(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if not is_key_id(value):
         raise click.BadParameter("a key id is 8 lower-case hex digits, as `flask encryption status` shows them")
@@ -109,7 +117,7 @@ def retire(key_id: str) -> None:
     """Remove a key that no value needs any more. It cannot come back by accident."""
     encryption = app_encryption()
     with refusals():
-        encryption.registry.retire(direct_engine(database_url()), encryption.keyring, key_id)
+        encryption.registry.retire(migrated_database(), encryption.keyring, key_id)
     click.echo(
         f"{key_id} is retired. Remove it from ENCRYPTION_KEY_FALLBACKS, and keep it sealed away for as long as backups "
         "from before the rotation live."
@@ -122,8 +130,9 @@ def retire(key_id: str) -> None:
 def forget(key_id: str, as_json: bool) -> None:
     """Give up a lost key: remove the values sealed under it, and list what must be entered anew."""
     encryption = app_encryption()
-    registry, engine = encryption.registry, direct_engine(database_url())
+    registry = encryption.registry
     with refusals():
+        engine = migrated_database()
         with engine.connect() as connection:
             rows = registry.count_rows_under(connection, key_id)
         click.echo(f"{rows} values are sealed under {key_id}. They will be removed, which cannot be undone.", err=True)
@@ -149,7 +158,7 @@ def reinstate(key_id: str) -> None:
     """Let a retired key be used again, after a backup from its time was restored."""
     encryption = app_encryption()
     with refusals():
-        encryption.registry.reinstate(direct_engine(database_url()), key_id)
+        encryption.registry.reinstate(migrated_database(), key_id)
     click.echo(f"{key_id} is not retired any more. It is registered again when it is configured as ENCRYPTION_KEY.")
 
 
@@ -165,7 +174,8 @@ def _print_status(found: dict[str, Any]) -> None:
         end = f"finished {last['finished_at']}" if last["finished_at"] else "not finished: running, or broken off"
         click.echo(
             f"last rotation: to {last['to']}, started {last['started_at']}, {end}; {last['rotated']} of "
-            f"{last['planned']} values rotated, {last['unreadable']} unreadable, {last['proved'] or 0} proved"
+            f"{last['planned']} values rotated, {last['unreadable']} unreadable, {last['proved'] or 0} proved, "
+            f"{last['remaining'] or 0} remaining"
         )
 
 
@@ -179,6 +189,7 @@ def _shown_rotation(row: Any) -> dict[str, Any]:
         "rotated": row["rotated"],
         "unreadable": row["unreadable"],
         "proved": row["proved"],
+        "remaining": row["remaining"],
     }
 
 

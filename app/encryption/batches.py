@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Final, Literal, NamedTuple
 
 from sqlalchemy import Connection, MetaData, Uuid
+from sqlalchemy.exc import IntegrityError
 
 from app.encryption.keyring import PLATFORM, Context
 from app.encryption.storage import EncryptedColumn, inventory
@@ -201,6 +202,16 @@ class Batches:
 
         Returns the keys of the rows written. The others were changed, deleted or locked by somebody.
         """
+        try:
+            return self._replace(table, replacements, run_id)
+        except IntegrityError:  # a row holds, in another column, what its table would refuse by now: spare the others
+            if len(replacements) == 1:
+                return set()
+            middle = len(replacements) // 2
+            halves = replacements[:middle], replacements[middle:]
+            return set().union(*(self.replace(table, half, run_id) for half in halves))
+
+    def _replace(self, table: SealedTable, replacements: Sequence[Replacement], run_id: int | None) -> set[str]:
         values = {replacement.key: sum(new is not None for new in replacement.new) for replacement in replacements}
         with self.connection.execution_options(sqlite_begin="IMMEDIATE").begin():
             written = self.write(table, replacements)

@@ -87,12 +87,17 @@ class EncryptedAttribute(hybrid_property[Any]):
 
     def _encode(self, value: Any) -> bytes:
         if self.structured:
-            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-        if not isinstance(value, str):
+            try:
+                text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            except (TypeError, ValueError):  # whose text may quote the value
+                raise ValueError(f"{self.name} holds what JSON can hold, and nothing else") from None
+        elif isinstance(value, str):
+            text = value
+        else:
             raise TypeError(f"{self.name} holds text, not {type(value).__name__}")
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if any("\ud800" <= character <= "\udfff" for character in text):  # the encoder's error would hold the text
             raise ValueError(f"{self.name} cannot hold half a surrogate pair")
-        return value.encode()
+        return text.encode()
 
     def seal_for_flush(self, instance: Any) -> None:
         """Leave in the storage attribute what may be written: called for every row that is about to be."""
@@ -153,9 +158,6 @@ class NullTestsOnly(Comparator[Any]):
 
     def __clause_element__(self) -> NoReturn:
         self._refuse("select, order or compare")
-
-    def adapt_to_entity(self, adapt_to_entity: Any) -> NullTestsOnly:
-        return NullTestsOnly(adapt_to_entity.entity, self.attribute)
 
     def _bulk_update_tuples(self, value: Any) -> Sequence[tuple[Any, Any]]:
         self._refuse("bulk-update")

@@ -84,10 +84,6 @@ class MasterKey:
         """The 32-byte Fernet key of the one value that ``context`` names."""
         return self._expand(f"audiapro/v1|{context.column}|{context.owner}|{context.row}".encode())
 
-    def fingerprint(self) -> str:
-        """Hex SHA-256 of the key, to look it up among keys known to be public."""
-        return hashlib.sha256(self._secret).hexdigest()
-
     def _expand(self, info: bytes) -> bytes:
         """HKDF-Expand-SHA256 to 32 bytes, which is exactly its first block: T(1) = HMAC(key, info | 0x01)."""
         return hmac_sha256(self._secret, info + b"\x01")

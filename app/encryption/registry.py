@@ -27,6 +27,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    literal,
     select,
     text,
     update,
@@ -97,6 +98,7 @@ class KeyRegistry:
             Column("rotated", Integer, nullable=False),
             Column("unreadable", Integer, nullable=False),
             Column("proved", Integer),
+            Column("remaining", Integer),
         )
 
     def is_migrated(self, connection: Connection) -> bool:
@@ -174,21 +176,11 @@ class KeyRegistry:
                 raise KeyNotChanged(
                     f"{key_id} is still needed by values: {listed}. Run `flask rotate-encryption-key` first"
                 )
-            try:
-                self._retire(connection, key_id)
-            except IntegrityError:  # a value arrived under it since it was counted: the foreign key has the last word
-                raise KeyNotChanged(f"{key_id} is being written by a running process: restart it first") from None
+            self._retire(connection, key_id)
 
     def count_rows_under(self, connection: Connection, key_id: str) -> int:
         """How many values are sealed under ``key_id``."""
         return sum(self.count_values(connection, column).get(key_id, 0) for column in inventory(self.metadata))
-
-    def rows_under(self, connection: Connection, key_id: str) -> Iterator[SealedRow]:
-        """Every row that has a value sealed under ``key_id``."""
-        for column in inventory(self.metadata):
-            owner = text(f"'{PLATFORM}'") if column.owner is None else column.owner
-            for row, owner_id in connection.execute(select(column.key, owner).where(column.key_id == key_id)):
-                yield SealedRow(column.name, str(row), str(owner_id))
 
     def forget(self, engine: Engine, keyring: Keyring, key_id: str) -> list[SealedRow]:
         """Give up a lost key: set the values sealed under it to NULL and retire it.
@@ -199,10 +191,7 @@ class KeyRegistry:
             raise KeyNotChanged(f"{key_id} is configured, so it is not lost: rotate and retire it instead")
         with self._change(engine) as connection:
             self._require_registered(connection, key_id)
-            lost = list(self.rows_under(connection, key_id))
-            for column in inventory(self.metadata):
-                values: dict[Any, Any] = {column.storage: None, column.changed_at: datetime.now(UTC)}
-                connection.execute(update(column.table).where(column.key_id == key_id).values(values))
+            lost = [row for column in inventory(self.metadata) for row in _remove(connection, column, key_id)]
             self._retire(connection, key_id)
         return lost
 
@@ -217,7 +206,10 @@ class KeyRegistry:
             raise KeyNotChanged(f"{key_id} is not a registered key: see `flask encryption status`")
 
     def _retire(self, connection: Connection, key_id: str) -> None:
-        connection.execute(delete(self.keys).where(self.keys.c.id == key_id))
+        try:
+            connection.execute(delete(self.keys).where(self.keys.c.id == key_id))
+        except IntegrityError:  # a value arrived under it since it was counted: the foreign key has the last word
+            raise KeyNotChanged(f"{key_id} is being written by a running process: restart it first") from None
         connection.execute(insert(self.retired).values(id=key_id, retired_at=datetime.now(UTC)))
 
     @contextmanager
@@ -230,6 +222,14 @@ class KeyRegistry:
             if connection.dialect.name == "postgresql":
                 connection.execute(text(f"LOCK TABLE {self.keys.name} IN SHARE ROW EXCLUSIVE MODE"))
             yield connection
+
+
+def _remove(connection: Connection, column: EncryptedColumn, key_id: str) -> list[SealedRow]:
+    """Set what is sealed under a key to NULL, and tell what that was: exactly that, whatever others write meanwhile."""
+    owner = literal(PLATFORM) if column.owner is None else column.owner
+    values: dict[Any, Any] = {column.storage: None, column.changed_at: datetime.now(UTC)}
+    removed = update(column.table).where(column.key_id == key_id).values(values).returning(column.key, owner)
+    return [SealedRow(column.name, str(row), str(owner_id)) for row, owner_id in connection.execute(removed)]
 
 
 def _canary_context(key_id: str) -> Context:

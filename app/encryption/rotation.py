@@ -164,7 +164,7 @@ class Rotation:
         """Open every value with the whole keyring; returns how many opened. Writes nothing."""
         opened = 0
         wanted: Wanted
-        for wanted in ("primary", "not primary"):
+        for wanted in ("not primary", "primary"):  # in which direction a rotation beside this moves them
             for progress in self._share_out(open_values, wanted, self.keyring):
                 opened += progress.done.total()
                 self._report(progress)
@@ -274,7 +274,12 @@ class Rotation:
     def _record_end(self, run_id: int, result: Result) -> None:
         """The workers' commits do not wait for the disk; this one does, and takes theirs along."""
         rotations = self.registry.rotations
-        values = {"finished_at": datetime.now(UTC), "unreadable": result.unreadable, "proved": result.proved}
+        values = {
+            "finished_at": datetime.now(UTC),
+            "unreadable": result.unreadable,
+            "proved": result.proved,
+            "remaining": result.remaining,
+        }
         with self.engine.begin() as connection:
             connection.execute(update(rotations).where(rotations.c.id == run_id).values(values))
 

@@ -31,6 +31,10 @@ def public() -> None:
     """Anybody."""
 
 
+def phone_system() -> None:
+    """A phone system with its webhook credentials. Which ones those are, the address says: the view asks for them."""
+
+
 def signed_in() -> None:
     """Members of a tenant, with an access token. A removed member or a changed role counts at once."""
     _identify("access")
@@ -59,6 +63,7 @@ def _identify(token_type: tokens.TokenType) -> None:
         membership = service.find_membership(db.session(), subject.user_id, subject.tenant_id)
         if membership is None:
             raise Unauthenticated("The member that the token was made for is gone.")
+        db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except Unauthenticated as refusal:
         log.info("token refused, request %s, %s %s: %s", g.request_id, request.method, request.endpoint, refusal.detail)
         raise

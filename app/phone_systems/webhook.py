@@ -67,7 +67,8 @@ def authenticate(
     """
     found = _find(session, subdomain, phone_system_id)
     has_credentials = found is not None and bool(found.webhook_username) and found.webhook_password is not None
-    stored = found if found is not None and has_credentials else _decoy()
+    known = found is not None and has_credentials and _same(username, found.webhook_username)
+    stored = found if found is not None and known else _decoy()  # exactly one value is opened, whatever is wrong
     matches = _same(username, stored.webhook_username) & _same(password, _open_password(stored))
     if not (matches and has_credentials and username and password):
         raise WrongCredentials("The user name or the password is not right for this address.")

@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.Column("rotated", sa.Integer, nullable=False),
         sa.Column("unreadable", sa.Integer, nullable=False),
         sa.Column("proved", sa.Integer),
+        sa.Column("remaining", sa.Integer),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_encryption_rotations")),
     )
     op.create_table(

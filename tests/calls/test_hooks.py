@@ -200,6 +200,9 @@ def test_refusals_are_limited_by_address_and_lock_nobody_else_out(hook):
     refused = hook.deliver(**stranger)
     assert refused.status_code == 429, "no guess is answered any more, not even a right one"
     assert 0 < int(refused.headers["Retry-After"]) <= 60
+    subdomain, phone_system = hook.path.removeprefix("/hooks/").removesuffix("/cdr").split("/")
+    same = f"/hooks/{subdomain}/{phone_system.upper()}/cdr"
+    assert hook.deliver(path=same, **stranger).status_code == 429, "an id in capitals is the same id"
     assert hook.deliver().status_code == 201
 
 

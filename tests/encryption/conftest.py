@@ -46,6 +46,7 @@ def new_database_url(postgres, tmp_path_factory):
 def migrated_database(request, new_database_url):
     database = Database(new_database_url(request.param))
     database.migrate()
+    database.close_apps()
     yield database
     database.engine.dispose()
 

@@ -246,7 +246,7 @@ def nearly_sealed(draw):
     return value
 
 
-@given(nearly_sealed() | st.text() | st.from_regex(r"v1:[0-9a-f]{8}:gAAAA[\w-]{90,96}={0,3}"))
+@given(nearly_sealed() | st.text() | st.integers(90, 102).map(lambda length: f"v1:{KEY.id}:gAAAA{'x' * length}="))
 def test_is_sealed_tells_the_format_from_everything_else(text):
     assert sealed.is_sealed(text) == has_the_written_format(text)
 

@@ -376,6 +376,17 @@ class TestUnreadableValues:
         assert "All" not in for_people
         assert "27 opened" in for_people
 
+    def test_one_that_its_table_refuses_by_now_spares_all_other_rows(self, on_postgres):
+        world = on_postgres.fill(texts=["a text"])
+        row = rows_of(world, "phone_systems")[3]
+        world.corrupt("phone_systems", "password", row, "plaintext")
+        world.sql("ALTER TABLE phone_systems ADD CHECK (password_encrypted LIKE 'v1:%') NOT VALID")
+        outcome = world.flask(ROTATE, "--json")
+        assert outcome.status == 1
+        assert f"phone_systems.password of row {row}" in outcome.err
+        # The other value of that very row cannot be written either: PostgreSQL would check the whole row.
+        assert (outcome.json["rotated"], outcome.json["unreadable"], outcome.json["remaining"]) == (26, 1, 2)
+
     def test_bytes_that_are_no_text_do_not_stop_it(self, on_sqlite):
         world = on_sqlite.fill(texts=["a text"])
         row = rows_of(world, "phone_systems")[0]
@@ -386,6 +397,21 @@ class TestUnreadableValues:
         assert outcome.status == 1
         assert f"phone_systems.password of row {row}" in outcome.err
         assert (outcome.json["rotated"], outcome.json["unreadable"], outcome.json["proved"]) == (27, 1, 27)
+
+
+class TestVerifying:
+    def test_a_rotation_beside_it_hides_no_value(self, world):
+        world.fill(texts=["a text"])
+        world.start(NEW, OLD)
+        rotated = []
+
+        def rotate_once(values):
+            if not rotated:
+                rotated.append(world.rotate(NEW, OLD).rotated)
+
+        verifying = world.rotation(NEW, OLD, batch_size=1, on_progress=rotate_once)
+        assert verifying.verify() >= 28
+        assert rotated == [28]
 
 
 class TestBatches:
