@@ -113,6 +113,7 @@ class Rotation:
         self.proved: Counter[str] = Counter()
         self.unproved: Counter[str] = Counter()
         self.still_written: list[str] = []
+        self.reported: set[tuple[str, str]] = set()
 
     def check(self, force: bool = False, register: bool = True) -> None:
         """Refuse what must not start: :class:`RotationRefused`, or :class:`~registry.KeyRefused` by the start-up check.
@@ -182,7 +183,7 @@ class Rotation:
             for progress in self._share_out(re_encrypt_values, "not primary", self.keyring, run_id):
                 self.rotated.update(progress.done)
                 unreadable.update(value.column for value in progress.unreadable)
-                self._report(progress, first_time=fewest is None)
+                self._report(progress)
             self.unreadable = unreadable
             left = self.count()[0] - unreadable.total()
             if left <= 0:
@@ -221,10 +222,13 @@ class Rotation:
             work, [Share(self.url, secrets, tuple(own), self.batch_size, wanted, run_id) for own in parts]
         )
 
-    def _report(self, progress: Progress, first_time: bool = True) -> None:
+    def _report(self, progress: Progress) -> None:
+        """Tell each unreadable value once, although every pass meets it."""
         self.on_progress(progress.done.total())
-        for value in progress.unreadable if first_time else ():
-            self.on_unreadable(value)
+        for value in progress.unreadable:
+            if (value.column, value.row) not in self.reported:
+                self.reported.add((value.column, value.row))
+                self.on_unreadable(value)
 
     def _count(self) -> dict[str, ColumnCount]:
         with open_batches(self.url, self.keyring.primary.id) as batches:

@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +16,7 @@ import pytest
 
 from app import create_app
 from app.config import load_settings
+from app.encryption import rotation as rotation_module
 from app.extensions import db
 from tests.rotation.world import NEW, OLD, Outcome, World
 from tests.servers import FAST_BUT_NOT_DURABLE, Postgres, PostgresClient
@@ -94,6 +97,21 @@ def on_crashing_postgres(crashing_databases: Databases) -> Iterator[World]:
     assert isinstance(crashing_databases.postgres, Postgres)
     crashing_databases.postgres.start()  # where a test failed while it was stopped
     crashing_databases.drop(world)
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Called instead of sleeping between two passes of a rotation in this process; a test may append what to do."""
+    calls: list[float] = []
+    actions: list[Callable[[], None]] = []
+
+    def sleep(seconds):
+        calls.append(seconds)
+        for action in list(actions):
+            action()
+
+    monkeypatch.setattr(rotation_module, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+    return SimpleNamespace(calls=calls, actions=actions)
 
 
 class Commands:

@@ -13,8 +13,11 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack, nullcontext
+from functools import cache
 from typing import Any, NoReturn
 
+from flask import Flask
+from sqlalchemy import create_engine
 from sqlalchemy.orm import configure_mappers
 
 from app import create_app
@@ -26,20 +29,35 @@ MOST_SECONDS = 100
 
 def main() -> None:
     multiprocessing.set_start_method("fork")  # the default of some systems would leave the faults behind
-    configure_mappers()
-    gc.freeze()
+    warm_up()
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
             answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
         else:
+            app = make_app(**request["environment"])
             answer = os.fork()
             if answer == 0:
-                run(request)
+                run(app, request)
         print(request["number"], answer, flush=True)
 
 
-def run(request: dict[str, Any]) -> NoReturn:
+def warm_up() -> None:
+    """Have everything loaded that the first command would load, and never again look for garbage in it."""
+    configure_mappers()
+    for url in ("sqlite://", "postgresql+psycopg://"):
+        create_engine(url)
+    gc.collect()
+    gc.freeze()
+
+
+@cache
+def make_app(**environment: str) -> Flask:
+    """The application, kept for the many commands that get the same environment. Has connected to nothing yet."""
+    return create_app(load_settings(environment, env_file=None))
+
+
+def run(app: Flask, request: dict[str, Any]) -> NoReturn:
     """The command ``request["command"]``, in a process group of its own."""
     os.setsid()
     signal.alarm(MOST_SECONDS)
@@ -49,10 +67,8 @@ def run(request: dict[str, Any]) -> NoReturn:
         (2, request["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
     ):
         os.dup2(os.open(name, flags, 0o600), descriptor)
-    os.environ.update(request["environment"])
     if limit := request.get("file_size"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    app = create_app(load_settings(env_file=None))
     with ExitStack() as faults:
         faults.enter_context(points(kill(*request["kill"])) if "kill" in request else nullcontext())
         faults.enter_context(points(log(request["log"])) if "log" in request else nullcontext())

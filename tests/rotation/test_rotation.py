@@ -338,6 +338,23 @@ class TestUnreadableValues:
         }
         assert [list(value) for value in found.json["unreadable"]] == [["column", "row", "key_id", "reason"]] * 6
 
+    def test_one_that_is_damaged_meanwhile_is_reported_too(self, world):
+        world.fill(texts=["a text"])
+        early, late = rows_of(world, "phone_systems")[:2]
+        value = world.stored()["phone_systems", early, "password"]
+        world.put_back({("phone_systems", row, "webhook_password"): value for row in (early, late)})
+        moved = {("phone_systems", late, "password"): value}
+        with at("after", reading("phone_systems"), lambda: world.put_back(moved)):
+            outcome = world.flask(ROTATE, "--json")
+        assert outcome.status == 1
+        assert outcome.json["unreadable"] == 3
+        told = sorted(line.split(" (table")[0] for line in outcome.err.splitlines())
+        assert told == [
+            f"phone_systems.password of row {late}",
+            f"phone_systems.webhook_password of row {early}",
+            f"phone_systems.webhook_password of row {late}",
+        ]
+
     def test_one_under_the_new_key_fails_the_proof(self, world):
         world.fill(texts=["a text"])
         world.rotate(NEW, OLD)
@@ -399,13 +416,14 @@ class TestVerifying:
 
 class TestBatches:
     @pytest.mark.parametrize(("batch_size", "batches"), [(1, 19), (3, 7), (1000, 3)])
-    def test_every_row_is_reached_whatever_the_size_of_a_batch(self, world, batch_size, batches):
+    def test_one_pass_reaches_every_row_whatever_the_size_of_a_batch(self, world, naps, batch_size, batches):
         world.fill(rows=7)  # phone systems have two secrets each, of the others one in seven has none
         written = []
         with points(lambda point: written.append(point.moment == "after" and bool(re.search(RECORD, point.statement)))):
             outcome = world.flask(ROTATE, "--batch-size", str(batch_size))
         assert outcome.status == 0
         assert sum(written) == batches
+        assert naps.calls == []
         assert_survived(world, NEW, OLD)
 
     def test_a_batch_holds_at_most_8_mib_and_at_least_one_row(self, world):

@@ -7,7 +7,8 @@ import base64
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -164,6 +165,10 @@ class World:
             raise result.exception
         return Outcome(result.exit_code, result.stdout, result.stderr)
 
+    def settle(self) -> None:
+        """Wait until PostgreSQL has noticed which of its clients are gone: until then it keeps their locks."""
+        wait_until(lambda: self.is_sqlite or self.sql(AT_WORK) == [(0,)])
+
     # What is in the database
 
     def sql(self, statement: str, **parameters: Any) -> list[Any]:
@@ -234,11 +239,19 @@ class World:
                     yield table.name, row["id"], dict(row)
 
 
+AT_WORK = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+    AND (state <> 'idle' OR pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory'))
+"""
+
+
 def assert_survived(world: World, *keys: str) -> None:
     """The oracle for every fault: nothing acknowledged was lost, nothing else changed, and the work can be finished.
 
     ``keys`` are those deployed, the primary one first.
     """
+    world.settle()
     world.check(*keys)
     again = world.rotate(*keys)
     assert (again.remaining, again.unreadable, again.still_written) == (0, 0, [])
@@ -247,6 +260,13 @@ def assert_survived(world: World, *keys: str) -> None:
     before = world.stored()
     assert world.rotate(*keys).rotated == 0
     assert world.stored() == before
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
 
 
 def key_id(key: str) -> str:
