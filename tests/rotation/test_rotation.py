@@ -492,18 +492,18 @@ class TestRecord:
         with at("before", READ, look, nth=3):  # api_credentials in batches of 4: 6 values in two of them
             assert world.flask(ROTATE, "--batch-size", "4").status == 0
         running, for_people = seen
-        assert list(running) == [
-            *("from", "to", "started_at", "finished_at", "planned", "rotated", "unreadable", "proved"),
-        ]
+        counts = ["planned", "rotated", "unreadable", "proved", "remaining"]
+        assert list(running) == ["from", "to", "started_at", "finished_at", *counts]
         assert (running["from"], running["to"]) == ([key_id(OLD)], key_id(NEW))
         assert (running["planned"], running["rotated"], running["unreadable"]) == (24, 6, 0)
-        assert (running["finished_at"], running["proved"]) == (None, None)
+        assert (running["finished_at"], running["proved"], running["remaining"]) == (None, None, None)
         assert "not finished" in for_people
         assert "6 of 24 values rotated" in for_people
         after = world.flask("encryption", "status", "--json").json
         finished_at = after["last_rotation"]["finished_at"]
         assert finished_at is not None
-        assert after["last_rotation"] == {**running, "rotated": 24, "proved": 24, "finished_at": finished_at}
+        done = {"rotated": 24, "proved": 24, "remaining": 0, "finished_at": finished_at}
+        assert after["last_rotation"] == {**running, **done}
         assert {column["column"]: column["keys"] for column in after["columns"]} == {
             name: {key_id(NEW): 6} for name in COLUMNS
         }
