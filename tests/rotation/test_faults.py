@@ -22,7 +22,7 @@ from uuid import UUID
 import psutil
 import psycopg
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import IntegrityError
 
 from app.credentials.models import ApiCredential
@@ -64,11 +64,14 @@ class Trials:
     """A small world that is put back after every fault, to try the next one."""
 
     def __init__(self, world):
+        if not world.is_sqlite:  # whose connections take longer to make than what is asked for
+            world.engine = create_engine(world.url).execution_options(bystander=True)
         self.world = world.fill(rows=1, texts=["one", "two"])
         with world.process(OLD) as session:
             world.commit(session, phone_system(tenant_of(world), password="three", webhook_password="four"))
         self.at_first = world.stored()
         self.known = set()
+        self.close = world.engine.dispose
 
     def judge(self):
         """What a fault left behind. States that differ in ciphertext alone are rerun once."""
@@ -129,23 +132,23 @@ class TestKilled:
     def test_it_can_be_killed_after_any_statement_and_started_again(
         self, world, commands, tmp_path, workers, process, choose
     ):
-        trials = Trials(world)
-        options = ("--batch-size", "1", "--workers", workers)
-        log = tmp_path / "log"
-        assert commands.rotate(world, *options, log=str(log)).status == 0
-        logged = [Point(*json.loads(line)) for line in log.read_text().splitlines()]
-        trials.judge()
-        for point in choose([point for point in logged if point.process == process]):
-            command = commands.start(world, ROTATE, *options, kill=[process, point.number])
-            outcome = command.wait()
-            if process == "MainProcess":
-                assert outcome.status == -signal.SIGKILL
-            else:
-                assert (outcome.status, outcome.out) == (1, "")
-                assert "a worker process was killed" in outcome.err
-            wait_until_gone(command)
+        with closing(Trials(world)) as trials:
+            options = ("--batch-size", "1", "--workers", workers)
+            log = tmp_path / "log"
+            assert commands.rotate(world, *options, log=str(log)).status == 0
+            logged = [Point(*json.loads(line)) for line in log.read_text().splitlines()]
             trials.judge()
-        assert len(trials.known) > 1 or process == "ForkProcess-3"
+            for point in choose([point for point in logged if point.process == process]):
+                command = commands.start(world, ROTATE, *options, kill=[process, point.number])
+                outcome = command.wait()
+                if process == "MainProcess":
+                    assert outcome.status == -signal.SIGKILL
+                else:
+                    assert (outcome.status, outcome.out) == (1, "")
+                    assert "a worker process was killed" in outcome.err
+                wait_until_gone(command)
+                trials.judge()
+            assert len(trials.known) > 1 or process == "ForkProcess-3"
 
     def test_workers_end_when_the_one_that_started_them_is_killed(self, world, commands):
         world.fill(rows=20)
@@ -223,7 +226,8 @@ def stopped(commands, world, process, moment, statement, *options, **faults):
 class TestConnectionLost:
     @pytest.fixture
     def trials(self, on_postgres):
-        return Trials(on_postgres)
+        with closing(Trials(on_postgres)) as trials:
+            yield trials
 
     @pytest.fixture
     def proxy(self, on_postgres):

@@ -83,6 +83,7 @@ class World:
         patience: dict[str, Any] = {"connect_args": {"timeout": 60}} if self.is_sqlite else {}
         self.engine = create_engine(url, poolclass=NullPool, **patience).execution_options(bystander=True)
         self.ledger: dict[tuple[str, UUID], Row] = {}
+        self.apps: dict[tuple[Any, ...], Flask] = {}
 
     @property
     def registry(self) -> KeyRegistry:
@@ -157,7 +158,10 @@ class World:
 
     def flask(self, *command: str, keys: tuple[str, ...] = (NEW, OLD), stdin: str = "", **further: str) -> Outcome:
         """Run a command in this process."""
-        app = create_app(load_settings(self.environment(*keys, **further), env_file=None))
+        configured = (keys, *further.items())
+        if configured not in self.apps:
+            self.apps[configured] = create_app(load_settings(self.environment(*keys, **further), env_file=None))
+        app = self.apps[configured]
         with app.app_context():
             result = app.test_cli_runner().invoke(args=command, input=stdin)
             db.engine.dispose()
