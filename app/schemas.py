@@ -7,12 +7,10 @@ import unicodedata
 import zoneinfo
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-
-from app.integrations import Notice
 
 _RFC3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -49,19 +47,6 @@ class Record(Output):
     id: UUID
     created_at: datetime
     updated_at: datetime
-
-
-class Written(Output):
-    """What the answer to a change says on top of the object."""
-
-    notices: list[Notice] = Field([], description="What the change brought with it")
-
-    @classmethod
-    def of(cls, row: object, notices: list[Notice]) -> Self:
-        """The answer to a change of ``row``."""
-        answer = cls.model_validate(row)
-        answer.notices = notices
-        return answer
 
 
 def not_required() -> Any:

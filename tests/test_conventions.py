@@ -20,11 +20,11 @@ ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
 DECLARATIONS = WITHOUT_TOKEN | {access.signed_in, access.owner_or_admin, access.with_refresh_token}
 
-# What Alice makes, for Charlie to try his hand at.
+# What Alice makes, by blueprint, for Charlie to try his hand at.
 OBJECTS = {
-    "phone_system_id": ("/api/phone-systems", {"name": "Headquarters", "vendor": "asterisk", "password": "hunter2"}),
-    "payment_account_id": ("/api/payment-accounts", {"provider": "paypal", "mode": "live", "client_secret": "hunter2"}),
-    "credential_id": ("/api/api-credentials", {"name": "Maps", "provider": "acme", "secret": "hunter2"}),
+    "phone_systems": ("/api/phone-systems", {"name": "Headquarters", "vendor": "asterisk", "password": "hunter2"}),
+    "payment_accounts": ("/api/payment-accounts", {"provider": "paypal", "mode": "live", "client_secret": "hunter2"}),
+    "api_credentials": ("/api/api-credentials", {"name": "Maps", "provider": "acme", "secret": "hunter2"}),
 }
 
 
@@ -51,21 +51,21 @@ def test_what_is_declared_is_asked_before_any_view_is_run(app, client):
 
 def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, charlie):
     locations = {}
-    for argument, (url, body) in OBJECTS.items():
-        locations[argument] = alice.client.post(url, json=body).headers["Location"]
+    for blueprint, (url, body) in OBJECTS.items():
+        locations[blueprint] = alice.client.post(url, json=body).headers["Location"]
     before = {location: alice.client.get(location).json for location in locations.values()}
     tried = set()
     for rule in app.url_map.iter_rules():
-        who = app.extensions["access"].get(rule.endpoint.partition(".")[0])
+        blueprint = rule.endpoint.partition(".")[0]
+        who = app.extensions["access"].get(blueprint)
         if who is None or who in WITHOUT_TOKEN or not rule.arguments:
             continue
-        (argument,) = rule.arguments
-        assert argument in OBJECTS, f"say above what Alice makes for {rule.rule}"
-        url = re.sub(r"<[^>]+>", locations[argument].rpartition("/")[2], rule.rule)
+        assert blueprint in OBJECTS, f"say above what Alice makes for {rule.rule}"
+        url = re.sub(r"<[^>]+>", locations[blueprint].rpartition("/")[2], rule.rule)
         for method in rule.methods - {"OPTIONS"}:
-            body = OBJECTS[argument][1] if method in ("POST", "PATCH") else None
+            body = OBJECTS[blueprint][1] if method in ("POST", "PATCH") else None
             assert charlie.client.open(url, method=method, json=body).status_code == 404, (method, url)
-            tried.add(argument)
+            tried.add(blueprint)
     assert tried == OBJECTS.keys()
     assert {location: alice.client.get(location).json for location in locations.values()} == before
 

@@ -174,7 +174,7 @@ def test_a_failure_says_nothing_but_the_request_id(app, alice, monkeypatch, capl
     def fail(*args):
         raise RuntimeError("hunter2")
 
-    monkeypatch.setattr("app.phone_systems.service.list_page", fail)
+    monkeypatch.setattr("app.phone_systems.service.phone_systems.list_page", fail)
     answer = alice.client.get(URL)
     problem = is_problem(answer, 500)
     assert "hunter2" not in answer.text
@@ -185,7 +185,7 @@ def test_a_database_that_is_gone_is_unavailable(app, alice, monkeypatch):
     def fail(*args):
         raise OperationalError("SELECT 'hunter2'", {}, Exception("hunter2"))
 
-    monkeypatch.setattr("app.phone_systems.service.list_page", fail)
+    monkeypatch.setattr("app.phone_systems.service.phone_systems.list_page", fail)
     answer = alice.client.get(URL)
     is_problem(answer, 503)
     assert answer.headers["Retry-After"]

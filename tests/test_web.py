@@ -21,7 +21,7 @@ EXPECTED = {
 
 
 def test_every_answer_has_the_headers(client, alice, monkeypatch):
-    monkeypatch.setattr("app.payments.service.list_page", lambda *args: 1 / 0)
+    monkeypatch.setattr("app.payments.service.payment_accounts.list_page", lambda *args: 1 / 0)
     answers = [
         alice.client.get("/api/me"),
         alice.client.get("/api/payment-accounts"),

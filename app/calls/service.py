@@ -48,7 +48,7 @@ def store_records(
     parameters = [rows[key] for key in sorted(rows)]
     connection = session.connection()  # no objects are made here: past the ORM it takes half the time
     inserted = connection.execute(_INSERT[connection.dialect.name], parameters)
-    found: dict[str, UUID] = {key: call_id for key, call_id in inserted}  # noqa: C416
+    found: dict[str, UUID] = {row.record_key: row.id for row in inserted}
     new = len(found)
     if missing := rows.keys() - found.keys():
         existing = select(Call.record_key, Call.id).where(

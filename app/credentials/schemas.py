@@ -6,7 +6,8 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.schemas import Input, PlainText, Record, Secret, UtcTime, Written, not_required
+from app.integrations.schemas import Written
+from app.schemas import Input, PlainText, Record, Secret, UtcTime, not_required
 
 
 class ApiCredentialIn(Input):

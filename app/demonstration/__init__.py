@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from app.calls.service import store_records
 from app.demonstration.generated import generated_calls
-from app.phone_systems import service as phone_systems
 from app.phone_systems.models import PhoneSystem
+from app.phone_systems.service import phone_systems
 from app.phone_systems.vendors import VENDORS
 from app.phone_systems.vendors.records import FORM
 from app.tenants import service as tenants
@@ -61,12 +61,12 @@ def create_demonstration(session: Session, now: datetime) -> Demonstration:
         owner_email=OWNER,
         read_password=lambda: owner_password,
     )
-    phone_system, webhook_password = phone_systems.create(
+    phone_system = phone_systems.create(
         session, owner.tenant_id, {"name": "Demonstration Asterisk", "vendor": "asterisk"}
     )
     _store_calls(session, phone_system, now)
     return Demonstration(
-        owner_password, phone_system.webhook_path, phone_system.webhook_username or "", webhook_password or ""
+        owner_password, phone_system.webhook_path, phone_system.webhook_username or "", phone_system.webhook_password
     )
 
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.schemas import Input, PlainText, Record, Secret, Written, not_required
+from app.integrations.schemas import Written
+from app.schemas import Input, PlainText, Record, Secret, not_required
 
 Provider = Literal["paypal"]
 Mode = Literal["sandbox", "live"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AnyHttpUrl, ConfigDict, Field, TypeAdapter, ValidationError
 
+from app.integrations.schemas import Written
 from app.phone_systems.vendors import VENDORS
-from app.schemas import Input, PlainText, Record, Secret, TimeZone, Written, not_required
+from app.schemas import Input, PlainText, Record, Secret, TimeZone, not_required
 
 
 def _known_vendor(name: str) -> str:
@@ -87,3 +89,8 @@ class PhoneSystemCreated(PhoneSystemWritten):
     webhook_password: str | None = Field(
         None, description="Shown this once, if it was generated", exclude_if=lambda password: password is None
     )
+
+    @classmethod
+    def created(cls, row: Any, given: Mapping[str, Any]) -> Self:
+        generated = row.webhook_password if given.get("webhook_password") is None else None
+        return cls(**PhoneSystemWritten.changed(row, []).model_dump(), webhook_password=generated)

@@ -1,4 +1,4 @@
-"""What can be done with phone systems. Every function sees the rows of the one tenant that it is given."""
+"""What can be done with phone systems."""
 
 from __future__ import annotations
 
@@ -10,48 +10,30 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.calls import service as calls
-from app.integrations import Notice, change_row, get_row, list_rows
-from app.pagination import PageQuery
+from app.integrations.service import Integrations
 from app.phone_systems.models import PhoneSystem
 
 WEBHOOK_USERNAME: Final = "pbx"
 
 
-def create(session: Session, tenant_id: UUID, values: Mapping[str, Any]) -> tuple[PhoneSystem, str | None]:
-    """A new phone system with the attributes ``values``, and its webhook password if that was generated."""
-    generated = secrets.token_urlsafe(24) if values.get("webhook_password") is None else None
-    phone_system = PhoneSystem(tenant_id=tenant_id, **values)
-    phone_system.webhook_username = phone_system.webhook_username or WEBHOOK_USERNAME
-    if generated is not None:
-        phone_system.webhook_password = generated
-    session.add(phone_system)
-    session.commit()
-    return phone_system, generated
+class PhoneSystems(Integrations[PhoneSystem]):
+    """Phone systems, which also have webhook credentials, and call records."""
+
+    def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any]) -> PhoneSystem:
+        """A new phone system. Webhook credentials that are not among ``values`` are made up."""
+        return super().create(
+            session,
+            tenant_id,
+            {
+                **values,
+                "webhook_username": values.get("webhook_username") or WEBHOOK_USERNAME,
+                "webhook_password": values.get("webhook_password") or secrets.token_urlsafe(24),
+            },
+        )
+
+    def detach(self, session: Session, row: PhoneSystem) -> None:
+        """Call records stay when their phone system goes."""
+        calls.detach_phone_system(session, row.tenant_id, row.id)
 
 
-def list_page(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[PhoneSystem], str | None]:
-    """The tenant's phone systems, newest first, and the cursor of the next page or None."""
-    return list_rows(session, PhoneSystem, tenant_id, page)
-
-
-def get(session: Session, tenant_id: UUID, phone_system_id: UUID) -> PhoneSystem:
-    """Raises :class:`~app.errors.NotFound`."""
-    return get_row(session, PhoneSystem, tenant_id, phone_system_id)
-
-
-def update(
-    session: Session, tenant_id: UUID, phone_system_id: UUID, changes: Mapping[str, Any]
-) -> tuple[PhoneSystem, list[Notice]]:
-    """The changed phone system, and what its sender should know. Raises :class:`~app.errors.NotFound`."""
-    phone_system = get_row(session, PhoneSystem, tenant_id, phone_system_id, to_change=True)
-    notices = change_row(phone_system, changes, secret="password", sent_to=["base_url"])
-    session.commit()
-    return phone_system, notices
-
-
-def delete(session: Session, tenant_id: UUID, phone_system_id: UUID) -> None:
-    """Delete a phone system; its call records stay. Raises :class:`~app.errors.NotFound`."""
-    phone_system = get_row(session, PhoneSystem, tenant_id, phone_system_id, to_change=True)
-    calls.detach_phone_system(session, tenant_id, phone_system_id)
-    session.delete(phone_system)
-    session.commit()
+phone_systems = PhoneSystems(PhoneSystem, secret="password", sent_to=["base_url"])

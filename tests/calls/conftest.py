@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from app.calls.models import Call
 from app.extensions import db
-from app.phone_systems import service as phone_systems
+from app.phone_systems.service import phone_systems
 from tests.conftest import Person
 from tests.data import captured_body
 
@@ -59,8 +59,10 @@ def basic(username: str, password: str) -> str:
 def make_hook(app: APIFlask, owner: Person, **attributes: Any) -> Hook:
     with app.app_context():
         values = {"name": "HQ", "vendor": "asterisk", "time_zone": "Europe/Paris"} | attributes
-        phone_system, password = phone_systems.create(db.session(), owner.tenant_id, values)
-        return Hook(app, phone_system.webhook_path, phone_system.webhook_username or "", password or "")
+        phone_system = phone_systems.create(db.session(), owner.tenant_id, values)
+        return Hook(
+            app, phone_system.webhook_path, phone_system.webhook_username or "", phone_system.webhook_password or ""
+        )
 
 
 @pytest.fixture

@@ -1,0 +1,76 @@
+"""The routes that every kind of integration has."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from apiflask import APIBlueprint
+from flask import url_for
+
+from app.extensions import db
+from app.identity.access import current_membership
+from app.integrations.schemas import Written
+from app.integrations.service import Integrations
+from app.pagination import Page, PageQuery
+from app.schemas import Input, Record
+
+
+class Schemas(NamedTuple):
+    """What comes in (to create, to change) and goes out (an object, the answer to a change, and to a creation)."""
+
+    given: type[Input]
+    changes: type[Input]
+    shown: type[Record]
+    written: type[Written]
+    created: type[Written]
+
+
+def integration_routes(
+    name: str, path: str, integrations: Integrations[Any], schemas: Schemas, *, one: str, several: str
+) -> APIBlueprint:
+    """A blueprint that creates, lists, shows, changes and deletes one kind of integration of the caller's tenant.
+
+    one, several: what the API's description calls them, such as "a phone system" and "phone systems".
+    """
+    api = APIBlueprint(name, __name__, url_prefix=path, tag=several[0].upper() + several[1:])
+
+    @api.post("")
+    @api.input(schemas.given)
+    @api.output(schemas.created, status_code=201)
+    @api.doc(summary=f"Create {one}")
+    def create(json_data: Input) -> tuple[Written, dict[str, str]]:
+        given = json_data.given()
+        row = integrations.create(db.session(), current_membership().tenant_id, given)
+        return schemas.created.created(row, given), {"Location": url_for(f"{name}.show", id=row.id)}
+
+    @api.get("")
+    @api.input(PageQuery, location="query")
+    @api.output(Page[schemas.shown])  # type: ignore[name-defined]
+    @api.doc(summary=f"List the {several}, newest first")
+    def list_page(query_data: PageQuery) -> dict[str, Any]:
+        items, following = integrations.list_page(db.session(), current_membership().tenant_id, query_data)
+        return {"items": items, "next": following}
+
+    @api.get("/<uuid:id>")
+    @api.output(schemas.shown)
+    @api.doc(summary=f"Show {one}")
+    def show(id: UUID) -> Record:
+        return schemas.shown.model_validate(integrations.get(db.session(), current_membership().tenant_id, id))
+
+    @api.patch("/<uuid:id>")
+    @api.input(schemas.changes)
+    @api.output(schemas.written)
+    @api.doc(summary=f"Change {one}")
+    def change(id: UUID, json_data: Input) -> Written:
+        tenant_id = current_membership().tenant_id
+        return schemas.written.changed(*integrations.update(db.session(), tenant_id, id, json_data.given()))
+
+    @api.delete("/<uuid:id>")
+    @api.output({}, status_code=204)
+    @api.doc(summary=f"Delete {one}")
+    def delete(id: UUID) -> tuple[str, int]:
+        integrations.delete(db.session(), current_membership().tenant_id, id)
+        return "", 204
+
+    return api

@@ -1,0 +1,88 @@
+"""What phone systems, payment accounts and API credentials have in common: a tenant's own rows with one secret that is
+sent somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.pagination import PageQuery, fetch_page
+from app.tenancy import TenantOwned
+
+T = TypeVar("T", bound=TenantOwned)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that a change brought with it and that its sender should know."""
+
+    field: str
+    message: str
+
+
+class Integrations(Generic[T]):
+    """One kind of integration. Every method sees the rows of the one tenant that it is given.
+
+    secret: the encrypted attribute that is sent somewhere. sent_to: the attributes that say where.
+    """
+
+    def __init__(self, model: type[T], *, secret: str, sent_to: Sequence[str]) -> None:
+        self.model, self.secret, self.sent_to = model, secret, sent_to
+
+    def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any]) -> T:
+        """A new row with the attributes ``values``."""
+        row = self.model(**values)
+        row.tenant_id = tenant_id
+        session.add(row)
+        session.commit()
+        return row
+
+    def list_page(self, session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[T], str | None]:
+        """A page of the rows, newest first, and the cursor of the next page or None."""
+        return fetch_page(session, select(self.model).where(self.model.tenant_id == tenant_id), [self.model.id], page)
+
+    def get(self, session: Session, tenant_id: UUID, row_id: UUID, *, to_change: bool = False) -> T:
+        """The row with that id; with ``to_change``, nobody else changes it until the transaction ends.
+
+        Raises :class:`~app.errors.NotFound`, the same for an id that is unknown and for another tenant's.
+        """
+        statement = select(self.model).where(self.model.tenant_id == tenant_id, self.model.id == row_id)
+        row = session.scalars(statement.with_for_update() if to_change else statement).one_or_none()
+        if row is None:
+            raise NotFound("There is nothing here under this id.")
+        return row
+
+    def update(
+        self, session: Session, tenant_id: UUID, row_id: UUID, changes: Mapping[str, Any]
+    ) -> tuple[T, list[Notice]]:
+        """The row with the attributes ``changes`` set, and what their sender should know.
+
+        A stored secret was entered for where it is sent: changing that removes it, with a notice, unless ``changes``
+        has it again. Raises :class:`~app.errors.NotFound`.
+        """
+        row = self.get(session, tenant_id, row_id, to_change=True)
+        moved = [name for name in self.sent_to if name in changes and changes[name] != getattr(row, name)]
+        for name, value in changes.items():
+            setattr(row, name, value)
+        notices = []
+        if moved and self.secret not in changes and getattr(row, f"{self.secret}_set"):
+            setattr(row, self.secret, None)
+            notices.append(Notice(self.secret, f"was removed, because {' and '.join(moved)} changed: enter it again"))
+        session.commit()
+        return row, notices
+
+    def delete(self, session: Session, tenant_id: UUID, row_id: UUID) -> None:
+        """Raises :class:`~app.errors.NotFound`."""
+        row = self.get(session, tenant_id, row_id, to_change=True)
+        self.detach(session, row)
+        session.delete(row)
+        session.commit()
+
+    def detach(self, session: Session, row: T) -> None:
+        """Part what outlives the row from it, before it is deleted. Not committed here."""
