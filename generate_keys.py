@@ -22,7 +22,7 @@ from pathlib import Path
 
 EXAMPLE = Path(__file__).resolve().parent / ".env.example"
 
-# Start-up refuses keys that contain such words (app/config.py has the same pattern; a test compares them).
+# Start-up refuses keys that contain such words (app/key_checks.py has the same pattern; a test compares them).
 WEAK_WORDS = re.compile(
     r"secret|password|passphrase|change[-_ ]?(?:me|this|it)|replace[-_ ]?me|example|default|placeholder|insecure"
     r"|audiapro|(?:test|dev)[-_]key|testkey|(?<![a-z0-9])your[-_ ]|123456789|abcdefghi|qwertyu",

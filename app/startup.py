@@ -27,8 +27,9 @@ EXIT_UNAVAILABLE = 1
 def log_to_standard_error() -> None:
     """Let what the application logs be seen: sign-ins and refusals are told at level INFO, times are UTC."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
-    handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
     logger = logging.getLogger("app")
     logger.setLevel(logging.INFO)
     logger.handlers = [handler]

@@ -19,14 +19,13 @@ from sqlalchemy import make_url
 from app.config import (
     EXIT_CONFIG,
     PROJECT,
-    PUBLISHED,
     VARIABLES,
-    WEAK_WORDS,
     ConfigurationError,
     Settings,
     load_settings,
 )
 from app.encryption.keyring import MasterKey
+from app.key_checks import PUBLISHED, WEAK_WORDS
 
 SECRETS = [variable.name for variable in VARIABLES if variable.secret]
 NAMES = [variable.name for variable in VARIABLES]

@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import generate_keys
-from app.config import PROJECT, WEAK_WORDS, load_settings
+from app.config import PROJECT, load_settings
+from app.key_checks import WEAK_WORDS
 
 SCRIPT = PROJECT / "generate_keys.py"
 EXAMPLE = (PROJECT / ".env.example").read_text()

@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/troubleshooting.md").read_text()
 # Where messages come from: the calls and statements whose first literal is what the operator reads.
-SOURCES = ["app/config.py", "app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
-SOURCES += ["app/cli/encryption.py", "app/cli/rotation.py"]
+SOURCES = ["app/config.py", "app/key_checks.py", "app/cli/encryption.py", "app/cli/rotation.py"]
+SOURCES += ["app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
 RAISING = {"KeyNotChanged", "RotationRefused", "fail", "append"}
 
 
