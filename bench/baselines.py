@@ -13,8 +13,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from app.encryption import sealed
 from app.encryption.batches import Part, SealedTable, sealed_tables
+from app.encryption.connections import open_batches
 from app.encryption.keyring import Context, Keyring, MasterKey
-from app.encryption.passes import open_batches
 from app.extensions import db
 from bench.setting import KEYS, plain_fernet
 
@@ -58,7 +58,7 @@ def updates_alone(url: str, keyring: Keyring, processes: int) -> float:
     """Values a second put into the table by the plainest multi-row UPDATE, their new values made beforehand."""
     with open_batches(url, keyring.primary.id) as batches:
         table = next(table for table in sealed_tables(db.metadata) if table.name == "phone_systems")
-        parts = batches.split(table, "not primary", processes)
+        parts = batches.split(table, "not primary", processes, BATCH_SIZE)
         values = len(table.columns) * batches.count(table)[0].total
     return values / in_processes(processes, _updates, url, keyring, table, parts)
 
@@ -66,26 +66,26 @@ def updates_alone(url: str, keyring: Keyring, processes: int) -> float:
 def _updates(number: int, barrier: Barrier, url: str, keyring: Keyring, table: SealedTable, parts: list[Part]) -> None:
     with open_batches(url, keyring.primary.id) as batches:
         ready = [
-            [
-                (
-                    row.key,
-                    *(
+            (
+                batch.keys,
+                *(
+                    [
                         sealed.seal(keyring.primary, context, sealed.open(keyring, context, value or ""))
-                        for context, value in zip(row.contexts, row.values, strict=True)
-                    ),
-                )
-                for row in rows
-            ]
-            for rows in batches.read(table, parts[number], "not primary", BATCH_SIZE)
+                        for context, value in zip(contexts, values, strict=True)
+                    ]
+                    for contexts, values in zip(batch.contexts, batch.values, strict=True)
+                ),
+            )
+            for batch in batches.read(table, parts[number], "not primary", BATCH_SIZE)
         ]
         sql = (
             "UPDATE phone_systems SET password_encrypted = new.a, webhook_password_encrypted = new.b"
             " FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS new (id, a, b) WHERE phone_systems.id = new.id"
         )
         barrier.wait()
-        for rows in ready:
+        for columns in ready:
             with batches.connection.begin():
-                arrays = tuple("{" + ",".join(column) + "}" for column in zip(*rows, strict=True))
+                arrays = tuple("{" + ",".join(column) + "}" for column in columns)
                 batches.connection.exec_driver_sql(sql, arrays)
 
 

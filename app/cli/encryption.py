@@ -24,8 +24,9 @@ from app.cli.rotation import (
     workers_option,
 )
 from app.encryption import inventory
+from app.encryption.connections import direct_engine
 from app.encryption.keyring import is_key_id
-from app.encryption.passes import Unreadable, direct_engine
+from app.encryption.passes import Unreadable
 from app.encryption.registry import KeyNotChanged
 from app.encryption.rotation import RotationRefused
 

@@ -20,9 +20,10 @@ from sqlalchemy.exc import DBAPIError
 
 from app.config import EXIT_CONFIG
 from app.encryption import AppEncryption
+from app.encryption.connections import RotationRunning
 from app.encryption.passes import Unreadable
 from app.encryption.registry import KeyNotChanged, KeyRefused
-from app.encryption.rotation import DEFAULT_BATCH_SIZE, Result, Rotation, RotationRefused, RotationRunning
+from app.encryption.rotation import DEFAULT_BATCH_SIZE, Result, Rotation, RotationRefused
 from app.encryption.workers import WorkerFailed
 
 EXIT_NOT_DONE: Final = 1

@@ -8,8 +8,9 @@
 * :mod:`sealed`: the stored value, seal and open
 * :mod:`column`: ``encrypted()``, the attribute of a model; :mod:`storage`: the columns behind it, and their inventory
 * :mod:`registry`: the keys that the database knows; the check at start
-* :mod:`rotation`: re-encrypt everything, and prove it; :mod:`passes`: what each of its processes does; :mod:`batches`:
-  the SQL of it; :mod:`workers`: the processes
+* :mod:`rotation`: re-encrypt everything, and prove it; :mod:`passes`: what each of its processes does;
+  :mod:`workers`: the processes; :mod:`connections`: their connections, and the lock
+* :mod:`batches`: the SQL of a rotation; :mod:`postgresql` and :mod:`sqlite`: what of it differs
 """
 
 from __future__ import annotations

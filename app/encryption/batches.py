@@ -3,17 +3,19 @@
 Values are read without locks and written with compare-and-swap: a new value goes in only where the old one still is, so
 whoever wrote in between wins. Rows that somebody else holds are skipped, so nobody waits and nothing deadlocks.
 
-Everything here is made of plain strings, so that it can be handed to a worker process.
+What both databases have in common is here, and the rest in :mod:`postgresql` and :mod:`sqlite`. Tables are described by
+plain strings, which can be handed to a worker process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
-from typing import Final, Literal, NamedTuple
+from itertools import groupby, pairwise, repeat
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
-from sqlalchemy import Connection, MetaData, Uuid
+from sqlalchemy import Connection, MetaData, Row, Uuid
 from sqlalchemy.exc import IntegrityError
 
 from app.encryption.keyring import PLATFORM, Context
@@ -53,20 +55,30 @@ class Part(NamedTuple):
     end: str | None = None
 
 
-class SealedRow(NamedTuple):
-    """One row as read: its primary key, and per column the context and the value, None where nothing is wanted."""
+class Batch(NamedTuple):
+    """Rows of one table as read: their primary keys, and per column the contexts and the values of all these rows.
+    A value is None where nothing is wanted."""
 
-    key: str
-    contexts: tuple[Context, ...]
-    values: tuple[str | None, ...]
+    keys: Sequence[str]
+    contexts: Sequence[Sequence[Context]]
+    values: Sequence[Sequence[str | None]]
 
 
-class Replacement(NamedTuple):
-    """Per column of one row the old and the new value; None twice leaves that column alone."""
+class Replacements(NamedTuple):
+    """For rows of one table: their primary keys, and per column the old and the new values of all these rows.
+    None twice leaves a value alone."""
 
-    key: str
-    old: tuple[str | None, ...]
-    new: tuple[str | None, ...]
+    keys: Sequence[str]
+    old: Sequence[Sequence[str | None]]
+    new: Sequence[Sequence[str | None]]
+
+    def of(self, rows: Sequence[int]) -> Replacements:
+        """Only those of the rows at these positions."""
+        return Replacements(
+            [self.keys[row] for row in rows],
+            [[column[row] for row in rows] for column in self.old],
+            [[column[row] for row in rows] for column in self.new],
+        )
 
 
 def sealed_tables(metadata: MetaData) -> list[SealedTable]:
@@ -110,11 +122,11 @@ class ColumnCount(NamedTuple):
         return self.total - self.null - self.primary
 
 
-class Batches:
+class Batches(ABC):
     """Reads and writes batches over one connection, which has no transaction open in between."""
 
-    placeholder: str
-    length_function: str  # counts a value's bytes without fetching it
+    placeholder: ClassVar[str]
+    length_function: ClassVar[str]  # counts a value's bytes without fetching it
 
     def __init__(self, connection: Connection, primary_id: str) -> None:
         self.connection = connection
@@ -134,36 +146,46 @@ class Batches:
             for values, primary in zip(counts[::2], counts[1::2], strict=True)
         ]
 
-    def split(self, table: SealedTable, wanted: Wanted, parts: int) -> list[Part]:
-        """Divide the wanted rows into at most ``parts`` shares of the same size."""
-        sql = (
-            f"SELECT {self.id_as_text(table.key)} FROM (SELECT {table.key},"
-            f" row_number() OVER (ORDER BY {table.key}) - 1 AS n, (count(*) OVER () + {parts - 1}) / {parts} AS size"
-            f" FROM {table.name} WHERE {self._is_wanted(table, wanted)}) numbered"
-            f" WHERE n > 0 AND n - n / size * size = 0 ORDER BY {table.key}"
-        )
+    def split(self, table: SealedTable, wanted: Wanted, parts: int, least_rows: int) -> list[Part]:
+        """Divide the wanted rows into at most ``parts`` shares of the same size, none of fewer than ``least_rows``."""
+        rows = f"FROM {table.name} WHERE {self._is_wanted(table, wanted)}"
         with self._reading() as connection:
-            cuts = [] if parts == 1 else list(connection.exec_driver_sql(sql, self._primary_ids(table)).scalars())
-        return [Part(first, end) for first, end in zip([None, *cuts], [*cuts, None], strict=True)]
+            total = connection.exec_driver_sql(f"SELECT count(*) {rows}", self._primary_ids(table)).scalar_one()
+            size = max(-(-total // parts), least_rows)
+            sql = (
+                f"SELECT {self.key_as_text(table.key)}"
+                f" FROM (SELECT {table.key}, row_number() OVER (ORDER BY {table.key}) - 1 AS n {rows}) numbered"
+                f" WHERE n > 0 AND n - n / {size} * {size} = 0 ORDER BY numbered.{table.key}"
+            )
+            cuts = connection.exec_driver_sql(sql, self._primary_ids(table)).scalars() if total > size else ()
+            limits = [None, *cuts, None]
+        return [Part(first, end) for first, end in pairwise(limits)]
 
-    def read(self, table: SealedTable, part: Part, wanted: Wanted, batch_size: int) -> Iterator[list[SealedRow]]:
-        """The wanted rows of a part in the order of their keys, ``batch_size`` or 8 MiB at a time, at least one row.
+    def read(self, table: SealedTable, part: Part, wanted: Wanted, batch_size: int) -> Iterator[Batch]:
+        """What is wanted of a part, in the order of its keys: of ``batch_size`` rows of the table at a time, or of so
+        many that their values come to 8 MiB, but always at least one.
 
-        Each batch is found by the key that the last one ended with: how deep it lies makes no difference.
+        Each batch is found by the key that the last one ended with: how deep it lies makes no difference. Nor do the
+        database's statistics, which are out of date as soon as a rotation begins, and would have it sort whole tables
+        for each batch if what it takes by order and number depended on what is wanted.
         """
         after: str | None = None
         while rows := self._read_after(table, part, after, wanted, batch_size):
-            yield rows
-            after = rows[-1].key
+            after = rows[-1][0]
+            if all(value is None for value in rows[-1][1 + len(table.ids) :]):
+                rows = rows[:-1]
+            if rows:
+                yield _batch(table, rows)
 
     def _read_after(
         self, table: SealedTable, part: Part, after: str | None, wanted: Wanted, batch_size: int
-    ) -> list[SealedRow]:
+    ) -> Sequence[Row[Any]]:
+        """The rows with something wanted; and the last that was looked at, so that the next batch begins there."""
         bounds = [(">=", part.first) if after is None else (">", after), ("<", part.end)]
         bounds = [bound for bound in bounds if bound[1] is not None]
-        conditions = [f"{table.key} {operator} {self.placeholder}" for operator, _ in bounds]
-        conditions.append(f"({self._is_wanted(table, wanted)})")
+        conditions = " AND ".join(f"{table.key} {operator} {self.placeholder}" for operator, _ in bounds) or "true"
         ids = ", ".join(name for name, _ in table.ids)
+        storages = [column.storage for column in table.columns]
         values, sizes = [], []
         for column in table.columns:
             this = f"CASE WHEN {self._is_wanted_value(column, wanted)} THEN"
@@ -171,59 +193,66 @@ class Batches:
             sizes.append(f"{this} {self.length_function}({column.storage}) ELSE 0 END")
         # The window adds up the sizes of the rows that the limit lets through, and reads no value to do so.
         sql = (
-            f"SELECT {', '.join(self.id_as_text(name) for name, _ in table.ids)},"
-            f" {', '.join(column.storage for column in table.columns)}"
-            f" FROM (SELECT {ids}, {', '.join(values)}, row_number() OVER (ORDER BY {table.key}) AS n,"
-            f" sum({' + '.join(sizes)}) OVER (ORDER BY {table.key} ROWS UNBOUNDED PRECEDING) AS bytes"
-            f" FROM {table.name} WHERE {' AND '.join(conditions)} ORDER BY {table.key} LIMIT {int(batch_size)}) batch"
-            f" WHERE bytes <= {MAXIMUM_BATCH_BYTES} OR n = 1 ORDER BY {table.key}"
+            f"SELECT {self.key_as_text(table.key)},"
+            f" {', '.join(self.uuid_as_text(name) if is_uuid else name for name, is_uuid in table.ids)},"
+            f" {', '.join(storages)}"
+            f" FROM (SELECT *, sum(size) OVER (ORDER BY {table.key} ROWS UNBOUNDED PRECEDING) AS bytes,"
+            f" row_number() OVER (ORDER BY {table.key}) AS n"
+            f" FROM (SELECT {ids}, {', '.join(values)}, {' + '.join(sizes)} AS size FROM {table.name}"
+            f" WHERE {conditions} ORDER BY {table.key} LIMIT {int(batch_size)}) looked_at) batch"
+            f" WHERE (bytes <= {MAXIMUM_BATCH_BYTES} OR bytes = size)"
+            f" AND (n = {int(batch_size)} OR {' OR '.join(f'{storage} IS NOT NULL' for storage in storages)})"
+            f" ORDER BY batch.{table.key}"
         )
         primary_ids = self._primary_ids(table)
-        parameters = (*primary_ids, *primary_ids, *(key for _, key in bounds if key is not None), *primary_ids)
+        parameters = (*primary_ids, *primary_ids, *(key for _, key in bounds if key is not None))
         with self._reading() as connection:
-            return [self._row(table, row) for row in connection.exec_driver_sql(sql, parameters)]
+            return connection.exec_driver_sql(sql, parameters).all()
 
-    def _row(self, table: SealedTable, row: Sequence[str]) -> SealedRow:
-        ids = [
-            self.canonical(value) if is_uuid else value
-            for value, (_, is_uuid) in zip(row[: len(table.ids)], table.ids, strict=True)
-        ]
-        return SealedRow(
-            row[0],
-            tuple(
-                Context(column.name, PLATFORM if column.owner is None else ids[column.owner], ids[column.row])
-                for column in table.columns
-            ),
-            tuple(row[len(table.ids) :]),
-        )
-
-    def replace(self, table: SealedTable, replacements: Sequence[Replacement], run_id: int | None) -> set[str]:
+    def replace(self, table: SealedTable, replacements: Replacements, run_id: int | None) -> list[int]:
         """Put the new values in place where the old ones still are, in one transaction with the run's record.
 
-        Returns the keys of the rows written. The others were changed, deleted or locked by somebody.
+        Returns how many values of each column were written. The other rows were changed, deleted or locked by
+        somebody.
         """
         try:
             return self._replace(table, replacements, run_id)
         except IntegrityError:  # a row holds, in another column, what its table would refuse by now: spare the others
-            if len(replacements) == 1:
-                return set()
-            middle = len(replacements) // 2
-            halves = replacements[:middle], replacements[middle:]
-            return set().union(*(self.replace(table, half, run_id) for half in halves))
+            rows = len(replacements.keys)
+            if rows == 1:
+                return [0] * len(table.columns)
+            halves = replacements.of(range(rows // 2)), replacements.of(range(rows // 2, rows))
+            written = [self.replace(table, half, run_id) for half in halves]
+            return [sum(counts) for counts in zip(*written, strict=True)]
 
-    def _replace(self, table: SealedTable, replacements: Sequence[Replacement], run_id: int | None) -> set[str]:
-        values = {replacement.key: sum(new is not None for new in replacement.new) for replacement in replacements}
+    def _replace(self, table: SealedTable, replacements: Replacements, run_id: int | None) -> list[int]:
         with self.connection.execution_options(sqlite_begin="IMMEDIATE").begin():
             written = self.write(table, replacements)
-            if run_id is not None:  # last: workers queue for this row, and the commit follows at once
-                sql = "UPDATE encryption_rotations SET rotated = rotated + {0} WHERE id = {0}"
-                parameters = (sum(values[key] for key in written), run_id)
-                self.connection.exec_driver_sql(sql.format(self.placeholder), parameters)
+            self._record(run_id, "rotated", sum(written))  # last: workers queue for its row, and the commit follows
         return written
 
-    def write(self, table: SealedTable, replacements: Sequence[Replacement]) -> set[str]:
-        """The database's own way to do that in the open transaction."""
-        raise NotImplementedError
+    def record(self, run_id: int | None, what: str, values: int) -> None:
+        """Add to what the record of the run says is done so far."""
+        if values and run_id is not None:
+            with self.connection.execution_options(sqlite_begin="IMMEDIATE").begin():
+                self._record(run_id, what, values)
+
+    def _record(self, run_id: int | None, what: str, values: int) -> None:
+        if run_id is not None:
+            sql = f"UPDATE encryption_rotations SET {what} = {what} + {self.placeholder} WHERE id = {self.placeholder}"
+            self.connection.exec_driver_sql(sql, (values, run_id))
+
+    @abstractmethod
+    def write(self, table: SealedTable, replacements: Replacements) -> list[int]:
+        """The database's own way to do that in the open transaction. Returns how many values of each column."""
+
+    @abstractmethod
+    def key_as_text(self, column: str) -> str:
+        """SQL that gives a primary key as text which the database reads as that key again."""
+
+    @abstractmethod
+    def uuid_as_text(self, column: str) -> str:
+        """SQL that gives a UUID as canonical text."""
 
     def _is_wanted(self, table: SealedTable, wanted: Wanted) -> str:
         return " OR ".join(self._is_wanted_value(column, wanted) for column in table.columns)
@@ -240,86 +269,12 @@ class Batches:
         with self.connection.execution_options(sqlite_begin="DEFERRED").begin():
             yield self.connection
 
-    def id_as_text(self, column: str) -> str:
-        """An id column as SQL that gives text."""
-        raise NotImplementedError
 
-    def canonical(self, uuid: str) -> str:
-        """A UUID as the database gives it, in canonical text."""
-        raise NotImplementedError
-
-
-class PostgresBatches(Batches):
-    placeholder = "%s"
-    length_function = "octet_length"
-
-    def write(self, table: SealedTable, replacements: Sequence[Replacement]) -> set[str]:
-        numbered = list(enumerate(table.columns))
-        names = ["id", *(f"old_{n}" for n, _ in numbered), *(f"new_{n}" for n, _ in numbered)]
-        arrays = [_array(replacement.key for replacement in replacements)]
-        arrays += [_array(replacement.old[n] for replacement in replacements) for n, _ in numbered]
-        arrays += [_array(replacement.new[n] for replacement in replacements) for n, _ in numbered]
-        unchanged = " AND ".join(
-            f"(fresh.old_{n} IS NULL OR {table.name}.{column.storage} = fresh.old_{n})" for n, column in numbered
-        )
-        assignments = ", ".join(
-            f"{column.storage} = coalesce(fresh.new_{n}, {table.name}.{column.storage})" for n, column in numbered
-        )
-        types = ["uuid[]" if table.ids[0][1] else "text[]", *["text[]"] * (2 * len(numbered))]
-        sql = f"""
-            WITH fresh AS MATERIALIZED (
-                SELECT * FROM unnest({", ".join(f"%s::{type}" for type in types)}) AS fresh ({", ".join(names)})
-            ), taken AS MATERIALIZED (
-                SELECT {table.name}.{table.key} AS id
-                FROM {table.name} JOIN fresh ON {table.name}.{table.key} = fresh.id
-                WHERE {table.name}.{table.key} BETWEEN %s AND %s AND {unchanged}
-                ORDER BY {table.name}.{table.key}
-                FOR NO KEY UPDATE OF {table.name} SKIP LOCKED
-            )
-            UPDATE {table.name} SET {assignments}
-            FROM fresh JOIN taken ON taken.id = fresh.id
-            WHERE {table.name}.{table.key} = fresh.id AND {table.name}.{table.key} BETWEEN %s AND %s AND {unchanged}
-            RETURNING {self.id_as_text(f"{table.name}.{table.key}")}
-        """
-        bounds = (replacements[0].key, replacements[-1].key)  # lets the planner read the index once
-        return set(self.connection.exec_driver_sql(sql, (*arrays, *bounds, *bounds)).scalars())
-
-    def id_as_text(self, column: str) -> str:
-        return f"{column}::text"
-
-    def canonical(self, uuid: str) -> str:
-        return uuid
-
-
-class SqliteBatches(Batches):
-    placeholder = "?"
-    length_function = "length"
-
-    def write(self, table: SealedTable, replacements: Sequence[Replacement]) -> set[str]:
-        written = set()
-        for replacement in replacements:
-            # Only what is replaced: SQLite then leaves another value of the row alone that it would refuse by now.
-            changed = [
-                (column.storage, new, old)
-                for column, new, old in zip(table.columns, replacement.new, replacement.old, strict=True)
-                if new is not None
-            ]
-            sql = (
-                f"UPDATE {table.name} SET {', '.join(f'{storage} = ?' for storage, _, _ in changed)}"
-                f" WHERE {table.key} = ? AND {' AND '.join(f'{storage} = ?' for storage, _, _ in changed)}"
-            )
-            parameters = (*(new for _, new, _ in changed), replacement.key, *(old for _, _, old in changed))
-            if self.connection.exec_driver_sql(sql, parameters).rowcount:
-                written.add(replacement.key)
-        return written
-
-    def id_as_text(self, column: str) -> str:
-        return column
-
-    def canonical(self, uuid: str) -> str:
-        return f"{uuid[:8]}-{uuid[8:12]}-{uuid[12:16]}-{uuid[16:20]}-{uuid[20:]}"
-
-
-def _array(values: Iterable[str | None]) -> str:
-    """An array literal. Keys and sealed values hold nothing that would need quoting."""
-    return "{" + ",".join("NULL" if value is None else value for value in values) + "}"
+def _batch(table: SealedTable, rows: Sequence[Row[Any]]) -> Batch:
+    keys, *columns = zip(*rows, strict=True)
+    ids, values = columns[: len(table.ids)], columns[len(table.ids) :]
+    contexts = []
+    for column in table.columns:
+        owners = repeat(PLATFORM, len(rows)) if column.owner is None else ids[column.owner]
+        contexts.append([Context(column.name, *bound) for bound in zip(owners, ids[column.row], strict=True)])
+    return Batch(keys, contexts, values)

@@ -7,44 +7,30 @@ of every encrypted column is opened with the primary key alone.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from itertools import zip_longest
+from typing import Any, Final
 
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import insert, update
 
-from app.encryption.batches import ColumnCount, Part, SealedTable, Wanted, sealed_tables
+from app.encryption.batches import ColumnCount, Wanted, sealed_tables
+from app.encryption.connections import direct_engine, exclusive, open_batches
 from app.encryption.keyring import Keyring
-from app.encryption.passes import (
-    Progress,
-    Share,
-    Unreadable,
-    direct_engine,
-    open_batches,
-    open_values,
-    re_encrypt_values,
-)
+from app.encryption.passes import Progress, Share, Unreadable, open_values, re_encrypt_values
 from app.encryption.registry import NO_KEY_ID, KeyRegistry
 from app.encryption.storage import inventory
 from app.encryption.workers import share_out
 
 DEFAULT_BATCH_SIZE: Final = 1000
-LOCK_ID: Final = 0x726F74617465  # "rotate": one rotation at a time in a database
 PASSES_WITHOUT_PROGRESS: Final = 5
 
 
 class RotationRefused(Exception):
     """The rotation must not start as things are configured. The message says what to do. Nothing was written."""
-
-
-class RotationRunning(Exception):
-    """Another rotation of this database is running."""
 
 
 @dataclass
@@ -112,7 +98,6 @@ class Rotation:
         self.unreadable: Counter[str] = Counter()
         self.proved: Counter[str] = Counter()
         self.unproved: Counter[str] = Counter()
-        self.still_written: list[str] = []
         self.reported: set[tuple[str, str]] = set()
 
     def check(self, force: bool = False, register: bool = True) -> None:
@@ -142,13 +127,15 @@ class Rotation:
         return sum(count.others for count in counts), sum(count.total - count.null for count in counts)
 
     def run(self) -> Result:
-        """Re-encrypt and prove. Raises :class:`RotationRunning`, or :class:`~workers.WorkerFailed` if it broke off."""
+        """Re-encrypt and prove. Raises :class:`~connections.RotationRunning`, or :class:`~workers.WorkerFailed`."""
         started = time.monotonic()
         with exclusive(self.engine):
             run_id = self._record_start()
             self.re_encrypt(run_id)
-            self.prove()
+            self.prove(run_id)
             result = self._result(started)
+            if result.remaining > self.unreadable.total():
+                result.still_written = self._other_keys_in_use()
             self._record_end(run_id, result)
         return result
 
@@ -180,6 +167,8 @@ class Rotation:
         stalled = 0
         while stalled < PASSES_WITHOUT_PROGRESS:
             unreadable: Counter[str] = Counter()
+            if run_id is not None:  # every pass meets the same ones
+                self._record(run_id, unreadable=0)
             for progress in self._share_out(re_encrypt_values, "not primary", self.keyring, run_id):
                 self.rotated.update(progress.done)
                 unreadable.update(value.column for value in progress.unreadable)
@@ -191,14 +180,10 @@ class Rotation:
             stalled = 0 if fewest is None or left < fewest else stalled + 1
             fewest = left if fewest is None else min(left, fewest)
             time.sleep(0.1 * 2**stalled)
-        with self.engine.connect() as connection:
-            counts = [self.registry.count_values(connection, column) for column in inventory(self.registry.metadata)]
-        used = {key_id for count in counts for key_id in count if key_id is not None}
-        self.still_written = sorted(used - {self.keyring.primary.id, NO_KEY_ID})
 
-    def prove(self) -> None:
+    def prove(self, run_id: int | None = None) -> None:
         """Open every value under the primary key with a keyring that holds nothing else."""
-        for progress in self._share_out(open_values, "primary", self.keyring.only_primary()):
+        for progress in self._share_out(open_values, "primary", self.keyring.only_primary(), run_id):
             self.proved.update(progress.done)
             self.unproved.update(value.column for value in progress.unreadable)
             self._report(progress)
@@ -210,16 +195,18 @@ class Rotation:
         keyring: Keyring,
         run_id: int | None = None,
     ) -> Iterator[Progress]:
-        values = sum(count.primary if wanted == "primary" else count.others for count in self._count().values())
-        processes = max(1, min(self.workers, values // self.batch_size))
-        parts: list[list[tuple[SealedTable, Part]]] = [[] for _ in range(processes)]
         with open_batches(self.url, self.keyring.primary.id) as batches:
-            for table in self.tables:
-                for parts_of_one, part in zip(parts, batches.split(table, wanted, processes), strict=False):
-                    parts_of_one.append((table, part))
+            parts = [
+                [(table, part) for part in batches.split(table, wanted, self.workers, self.batch_size)]
+                for table in self.tables
+            ]
         secrets = keyring.secrets()
         yield from share_out(
-            work, [Share(self.url, secrets, tuple(own), self.batch_size, wanted, run_id) for own in parts]
+            work,
+            [
+                Share(self.url, secrets, tuple(filter(None, own)), self.batch_size, wanted, run_id)
+                for own in zip_longest(*parts)
+            ],
         )
 
     def _report(self, progress: Progress) -> None:
@@ -254,7 +241,6 @@ class Rotation:
             proved=self.proved.total(),
             remaining=remaining,
             seconds=round(time.monotonic() - started, 3),
-            still_written=self.still_written,
         )
 
     def _record_start(self) -> int:
@@ -267,47 +253,32 @@ class Rotation:
             "planned": self.count()[0],
             "rotated": 0,
             "unreadable": 0,
+            "proved": 0,
         }
         with self.engine.begin() as connection:
             return int(connection.execute(insert(rotations).values(values).returning(rotations.c.id)).scalar_one())
 
     def _record_end(self, run_id: int, result: Result) -> None:
         """The workers' commits do not wait for the disk; this one does, and takes theirs along."""
+        self._record(
+            run_id,
+            finished_at=datetime.now(UTC),
+            unreadable=result.unreadable,
+            proved=result.proved,
+            remaining=result.remaining,
+        )
+
+    def _record(self, run_id: int, **values: Any) -> None:
         rotations = self.registry.rotations
-        values = {
-            "finished_at": datetime.now(UTC),
-            "unreadable": result.unreadable,
-            "proved": result.proved,
-            "remaining": result.remaining,
-        }
         with self.engine.begin() as connection:
             connection.execute(update(rotations).where(rotations.c.id == run_id).values(values))
+
+    def _other_keys_in_use(self) -> list[str]:
+        with self.engine.connect() as connection:
+            counts = [self.registry.count_values(connection, column) for column in inventory(self.registry.metadata)]
+        used = {key_id for count in counts for key_id in count if key_id is not None}
+        return sorted(used - {self.keyring.primary.id, NO_KEY_ID})
 
     def _registered(self) -> list[str]:
         with self.engine.connect() as connection:
             return self.registry.registered(connection)
-
-
-@contextmanager
-def exclusive(engine: Engine) -> Iterator[None]:
-    """Hold the lock that only one rotation of a database gets. Raises :class:`RotationRunning`.
-
-    A courtesy to the operator: correctness rests on compare-and-swap, however many rotations run.
-    """
-    if engine.dialect.name == "sqlite":
-        file = os.open(f"{engine.url.database}.rotation-lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            raise RotationRunning from None
-        try:
-            yield
-        finally:
-            os.close(file)
-        return
-    with engine.connect() as connection:
-        if not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (LOCK_ID,)).scalar_one():
-            raise RotationRunning
-        connection.commit()
-        yield

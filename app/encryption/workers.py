@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -25,6 +26,7 @@ def share_out(work: Callable[[Share], Iterator[Message]], shares: Sequence[Share
     where the platform does not fork. Raises :class:`WorkerFailed`; then, and whenever the caller stops iterating, the
     other workers are terminated.
     """
+    gc.freeze()  # what is loaded by now stays: from here on, garbage is looked for among the work's objects only
     if len(shares) == 1:
         yield from work(shares[0])
         return

@@ -7,8 +7,8 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.encryption import inventory, sealed
+from app.encryption.connections import direct_engine
 from app.encryption.keyring import Context, MasterKey
-from app.encryption.passes import direct_engine
 from app.extensions import db
 from tests.encryption.databases import Database, id_of, new_key, only_sqlite
 

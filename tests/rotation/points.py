@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, event
 
-READ = r"batch WHERE bytes <="
+READ = r"batch WHERE \(bytes <="
 """The statement that reads a batch: what others commit after it, the rotation does not know of."""
-PROOF = r"_key_id = \S+ THEN.*batch WHERE bytes <="
+PROOF = r"_key_id = \S+ THEN.*batch WHERE \(bytes <="
 """The same in the proof."""
-WRITE = r"\A\s*(WITH fresh|UPDATE (?!encryption_rotations))"
+WRITE = r"\A\s*(WITH taken|UPDATE (?!encryption_rotations))"
 """The statement that puts new values in place."""
 RECORD = r"\AUPDATE encryption_rotations SET rotated"
 """The last statement of a batch."""
@@ -22,7 +22,7 @@ RECORD = r"\AUPDATE encryption_rotations SET rotated"
 
 def reading(table: str) -> str:
     """:data:`READ` from one table."""
-    return rf"FROM {table} WHERE .*{READ}"
+    return rf"FROM {table} .*{READ}"
 
 
 class Point(NamedTuple):

@@ -26,7 +26,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import IntegrityError
 
 from app.credentials.models import ApiCredential
-from app.encryption import passes
+from app.encryption import connections
 from app.encryption.registry import KeyRefused
 from app.payments.models import PaymentAccount
 from app.phone_systems.models import PhoneSystem
@@ -428,7 +428,7 @@ class TestLocks:
 
         started = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            with stopped(commands, world, "MainProcess", "after", "WITH fresh", *WHOLE_TABLES) as command:
+            with stopped(commands, world, "MainProcess", "after", "WITH taken", *WHOLE_TABLES) as command:
                 writer = pool.submit(write_in_the_worst_order)
                 assert started.wait(30)
                 wait_until(lambda: world.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
@@ -440,7 +440,7 @@ class TestLocks:
 
     def test_sqlite_that_stays_busy_ends_it(self, on_sqlite, monkeypatch):
         world = on_sqlite.fill()
-        monkeypatch.setattr(passes, "SQLITE_BUSY_SECONDS", 0.1)
+        monkeypatch.setattr(connections, "SQLITE_BUSY_SECONDS", 0.1)
         with (
             closing(sqlite3.connect(world.engine.url.database, isolation_level=None)) as other,
             at("after", READ, lambda: other.execute("BEGIN IMMEDIATE"), nth=2),  # the first batch is committed

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import MetaData, event
+from sqlalchemy import Engine, MetaData, event
 
 from app.config import ConfigurationError, load_settings
 from app.encryption.registry import KeyRefused
@@ -19,7 +19,7 @@ from app.encryption.storage import inventory
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
 from tests.rotation.conftest import ROOT
-from tests.rotation.points import READ, RECORD, at, points, reading
+from tests.rotation.points import PROOF, READ, RECORD, at, points, reading
 from tests.rotation.world import (
     COLUMNS,
     JWT_SECRET_KEY,
@@ -415,7 +415,7 @@ class TestVerifying:
 
 
 class TestBatches:
-    @pytest.mark.parametrize(("batch_size", "batches"), [(1, 19), (3, 7), (1000, 3)])
+    @pytest.mark.parametrize(("batch_size", "batches"), [(1, 19), (3, 9), (1000, 3)])
     def test_one_pass_reaches_every_row_whatever_the_size_of_a_batch(self, world, naps, batch_size, batches):
         world.fill(rows=7)  # phone systems have two secrets each, of the others one in seven has none
         written = []
@@ -425,6 +425,24 @@ class TestBatches:
         assert sum(written) == batches
         assert naps.calls == []
         assert_survived(world, NEW, OLD)
+
+    def test_statistics_from_before_the_rotation_do_not_make_it_sort_the_table_for_each_batch(self, on_postgres):
+        on_postgres.fill(rows=2000, texts=["a text"])
+        on_postgres.sql("ANALYZE phone_systems")
+        plans = []
+
+        @event.listens_for(Engine, "before_cursor_execute")
+        def explain(connection, cursor, statement, parameters, context, executemany):
+            if re.search(reading("phone_systems"), statement):
+                cursor.execute(f"EXPLAIN {statement}", parameters)
+                plans.append("\n".join(line for (line,) in cursor.fetchall()))
+
+        try:
+            on_postgres.rotate(NEW, OLD, batch_size=500)
+        finally:
+            event.remove(Engine, "before_cursor_execute", explain)
+        assert len(plans) >= 8, "of the rotation and of the proof"
+        assert not [plan for plan in plans if "Index Scan using pk_phone_systems" not in plan or "Sort" in plan]
 
     def test_a_batch_holds_at_most_8_mib_and_at_least_one_row(self, world):
         world.fill(rows=1)
@@ -496,7 +514,7 @@ class TestRecord:
         assert list(running) == ["from", "to", "started_at", "finished_at", *counts]
         assert (running["from"], running["to"]) == ([key_id(OLD)], key_id(NEW))
         assert (running["planned"], running["rotated"], running["unreadable"]) == (24, 6, 0)
-        assert (running["finished_at"], running["proved"], running["remaining"]) == (None, None, None)
+        assert (running["finished_at"], running["proved"], running["remaining"]) == (None, 0, None)
         assert "not finished" in for_people
         assert "6 of 24 values rotated" in for_people
         after = world.flask("encryption", "status", "--json").json
@@ -508,6 +526,22 @@ class TestRecord:
             name: {key_id(NEW): 6} for name in COLUMNS
         }
         assert [(key["id"], key["values"]) for key in after["keys"]] == [(key_id(OLD), 0), (key_id(NEW), 24)]
+
+    def test_it_counts_what_was_opened_and_what_was_not_while_the_proof_runs(self, world):
+        world.fill()
+        world.corrupt("api_credentials", "secret", rows_of(world, "api_credentials")[1], "nonsense")
+        seen = []
+
+        def look():
+            seen.append(world.flask("encryption", "status", "--json").json["last_rotation"])
+
+        with at("before", PROOF, look, nth=3):
+            assert world.flask(ROTATE, "--batch-size", "4").status == 1
+        (proving,) = seen
+        counts = [
+            proving[count] for count in ("planned", "rotated", "unreadable", "proved", "remaining", "finished_at")
+        ]
+        assert counts == [24, 23, 1, 5, None, None]
 
     def test_every_run_has_its_own(self, world):
         world.fill()

@@ -1,0 +1,66 @@
+"""The connections of a rotation: its own, direct ones, and the lock that only one rotation of a database gets."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Engine, NullPool, create_engine
+
+from app.encryption.batches import Batches
+from app.encryption.postgresql import PostgresBatches
+from app.encryption.sqlite import SqliteBatches
+
+SQLITE_BUSY_SECONDS: Final = 60
+LOCK_ID: Final = 0x726F74617465  # "rotate"
+
+
+class RotationRunning(Exception):
+    """Another rotation of this database is running."""
+
+
+def direct_engine(url: str) -> Engine:
+    """An engine whose connections are neither pooled nor shared with another process, and notice a dead peer."""
+    if url.startswith("sqlite"):
+        arguments: dict[str, Any] = {"timeout": SQLITE_BUSY_SECONDS}
+    else:
+        arguments = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+    return create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
+
+
+@contextmanager
+def open_batches(url: str, primary_id: str) -> Iterator[Batches]:
+    """A connection of one's own for a process that reads and writes batches."""
+    with direct_engine(url).connect() as connection:
+        if connection.dialect.name == "sqlite":
+            yield SqliteBatches(connection, primary_id)
+        else:
+            yield PostgresBatches(connection, primary_id)
+
+
+@contextmanager
+def exclusive(engine: Engine) -> Iterator[None]:
+    """Hold the lock that only one rotation of a database gets. Raises :class:`RotationRunning`.
+
+    A courtesy to the operator: correctness rests on compare-and-swap, however many rotations run.
+    """
+    if engine.dialect.name == "sqlite":
+        file = os.open(f"{engine.url.database}.rotation-lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise RotationRunning from None
+        try:
+            yield
+        finally:
+            os.close(file)
+        return
+    with engine.connect() as connection:
+        if not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (LOCK_ID,)).scalar_one():
+            raise RotationRunning
+        connection.commit()
+        yield
