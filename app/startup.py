@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
@@ -49,14 +51,13 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
     encryption: AppEncryption = app.extensions["encryption"]
     name = _name_of(db.engine.url)
     try:
-        encryption.check_and_register(db.engine)
-        with db.engine.connect() as connection:
-            migrated = is_migrated(connection)
+        with database_or_exit():
+            encryption.check_and_register(db.engine)
+            with db.engine.connect() as connection:
+                migrated = is_migrated(connection)
     except KeyRefused as refused:
         problems = "\n".join(f"  - {problem}" for problem in refused.problems)
         _end(f"AudiaPro cannot start: the encryption keys do not fit the database.\n{problems}", EXIT_CONFIG)
-    except DBAPIError as error:
-        _end(f"AudiaPro cannot start: the database cannot be used: {name}: {_reason(error)}", EXIT_UNAVAILABLE)
     finally:
         db.engine.dispose()
     return [
@@ -64,6 +65,15 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
         _keys_loaded(settings),
         f"database ready: {name}" if migrated else f"database not migrated: {name}: run `flask db upgrade`",
     ]
+
+
+@contextmanager
+def database_or_exit() -> Iterator[None]:
+    """End with one line, and not with a traceback, where the database does not answer or refuses what we are."""
+    try:
+        yield
+    except DBAPIError as error:
+        _end(f"The database cannot be used: {_name_of(db.engine.url)}: {_reason(error)}", EXIT_UNAVAILABLE)
 
 
 def _keys_loaded(settings: Settings) -> str:

@@ -11,6 +11,8 @@ from alembic import context
 from flask import current_app
 from sqlalchemy import Connection, text
 
+from app.startup import database_or_exit
+
 LOCK_ID = 0x61756469  # "audi"
 
 db = current_app.extensions["migrate"].db
@@ -46,5 +48,5 @@ def leave_out_empty(migration_context: object, revision: object, directives: lis
 
 if context.is_offline_mode():
     raise SystemExit("migrations need a database connection: `--sql` is not supported")
-with db.engine.connect() as connection:
+with database_or_exit(), db.engine.connect() as connection:
     run(connection)

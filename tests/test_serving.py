@@ -139,11 +139,21 @@ def test_the_refusal_names_the_missing_key_and_the_ways_out(sqlite_url):
         "sqlite:////proc/audiapro/audiapro.db",
     ],
 )
-def test_an_unreachable_database_is_one_line_without_the_password(url):
-    ended = run([sys.executable, "-c", "import wsgi"], DATABASE_URL=url)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "import wsgi",
+        "db upgrade",
+        "create-tenant --name A --subdomain acme --admin-email a@b.example",
+        "set-password a@b.example",
+    ],
+)
+def test_an_unreachable_database_is_one_line_without_the_password(url, command):
+    program = [sys.executable, "-c", command] if command == "import wsgi" else [*FLASK, *command.split()]
+    ended = run(program, DATABASE_URL=url)
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
-    assert ended.stderr.startswith("AudiaPro cannot start: the database cannot be used: ")
+    assert ended.stderr.startswith("The database cannot be used: ")
     assert "canary" not in ended.stderr
 
 

@@ -11,7 +11,8 @@ PAGE = (ROOT / "docs/troubleshooting.md").read_text()
 # Where messages come from: the calls and statements whose first literal is what the operator reads.
 SOURCES = ["app/config.py", "app/key_checks.py", "app/cli/encryption.py", "app/cli/rotation.py"]
 SOURCES += ["app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
-RAISING = {"KeyNotChanged", "RotationRefused", "fail", "append"}
+SOURCES += ["app/errors.py", "app/startup.py", "app/web.py"]
+RAISING = {"KeyNotChanged", "RotationRefused", "fail", "append", "_end", "error", "_log_without_parameters"}
 
 
 def literal_parts(node: ast.expr) -> list[str]:
@@ -44,7 +45,7 @@ def messages() -> list[tuple[str, str]]:
 
 
 def plain(text: str) -> str:
-    return re.sub(r"[`\s]+", " ", text)
+    return re.sub(r"[`\s]+", " ", text.replace("%s", "…"))
 
 
 @pytest.mark.parametrize(("source", "message"), messages())

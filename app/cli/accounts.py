@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 from flask import Blueprint
@@ -10,17 +12,21 @@ from flask import Blueprint
 from app.errors import Problem
 from app.extensions import db
 from app.identity import service as identity
+from app.startup import database_or_exit
 from app.tenants import service as tenants
 
 commands = Blueprint("account_commands", __name__, cli_group=None)
 
 
-class Refused(click.ClickException):
-    """A refusal of a service, on the terminal. Exit status 1."""
-
-    def __init__(self, problem: Problem) -> None:
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Tell a service's refusal on the terminal. Exit status 1."""
+    try:
+        with database_or_exit():
+            yield
+    except Problem as problem:
         details = [f"{error['field']}: {error['message']}" for error in problem.errors or []]
-        super().__init__(" ".join([problem.detail, *details]))
+        raise click.ClickException(" ".join([problem.detail, *details])) from None
 
 
 @commands.cli.command("create-tenant")
@@ -33,7 +39,7 @@ def create_tenant(name: str, subdomain: str, admin_email: str, time_zone: str) -
 
     The password of an owner who is new is asked for, or read from standard input, one line, where that is no terminal.
     """
-    try:
+    with refusals():
         membership = tenants.create_tenant(
             db.session(),
             name=name,
@@ -42,9 +48,7 @@ def create_tenant(name: str, subdomain: str, admin_email: str, time_zone: str) -
             owner_email=admin_email,
             read_password=read_password,
         )
-    except Problem as problem:
-        raise Refused(problem) from None
-    click.echo(f"Created tenant {membership.tenant.subdomain}, owned by {membership.user.email}.")
+        click.echo(f"Created tenant {membership.tenant.subdomain}, owned by {membership.user.email}.")
 
 
 @commands.cli.command("set-password")
@@ -54,10 +58,8 @@ def set_password(email: str) -> None:
 
     It is asked for, or read from standard input, one line, where that is no terminal.
     """
-    try:
+    with refusals():
         identity.set_password(db.session(), email, read_password)
-    except Problem as problem:
-        raise Refused(problem) from None
     click.echo(f"Set the password of {email}.")
 
 
