@@ -148,6 +148,8 @@ class Batches(ABC):
 
     def split(self, table: SealedTable, wanted: Wanted, parts: int, least_rows: int) -> list[Part]:
         """Divide the wanted rows into at most ``parts`` shares of the same size, none of fewer than ``least_rows``."""
+        if parts == 1:
+            return [Part()]
         rows = f"FROM {table.name} WHERE {self._is_wanted(table, wanted)}"
         with self._reading() as connection:
             total = connection.exec_driver_sql(f"SELECT count(*) {rows}", self._primary_ids(table)).scalar_one()

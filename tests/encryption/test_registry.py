@@ -33,6 +33,13 @@ def forget(app, key: str) -> list[SealedRow]:
         return encryption.registry.forget(db.engine, encryption.keyring, id_of(key))
 
 
+def write_password(app, row: UUID) -> None:
+    with app.app_context():
+        db.session.get_one(PhoneSystem, row).password = "s3cret"
+        db.session.commit()
+        db.session.remove()
+
+
 def reinstate(app, key: str) -> None:
     with app.app_context():
         registry_of(app).reinstate(db.engine, id_of(key))
@@ -442,12 +449,7 @@ def left_behind(database, key, old):
 def test_a_value_that_arrives_after_the_count_keeps_its_key_from_being_retired(left_behind, database, key, old):
     writer, retiring, row = left_behind
 
-    def write():
-        with writer.app_context():
-            db.session.get_one(PhoneSystem, row).password = "s3cret"
-            db.session.commit()
-
-    before(retiring, "DELETE FROM encryption_keys", write)
+    before(retiring, "DELETE FROM encryption_keys", lambda: write_password(writer, row))
     with pytest.raises(KeyNotChanged, match=f"{id_of(old)} is being written by a running process"):
         retire(retiring, old)
     assert (database.registered(), database.retired()) == ([id_of(old), id_of(key)], set())
@@ -478,14 +480,12 @@ def test_sealing_goes_on_while_the_registry_changes(left_behind, database, old):
     """Another process writes in the middle of retiring, and does not have to wait for it."""
     _, retiring, row = left_behind
 
-    def write():
-        with retiring.app_context():
-            db.session.get_one(PhoneSystem, row).password = "s3cret"
-            db.session.commit()
-            db.session.remove()
-
     with ThreadPoolExecutor(1) as threads:
-        before(retiring, "INSERT INTO retired_encryption_keys", lambda: threads.submit(write).result(timeout=30))
+
+        def write() -> None:
+            threads.submit(write_password, retiring, row).result(timeout=30)
+
+        before(retiring, "INSERT INTO retired_encryption_keys", write)
         retire(retiring, old)
     assert database.retired() == {id_of(old)}
 
@@ -496,12 +496,7 @@ def test_every_value_that_is_forgotten_is_told(left_behind, database, key, old):
     writer, _, row = left_behind
     forgetting = database.app(key)
 
-    def write():
-        with writer.app_context():
-            db.session.get_one(PhoneSystem, row).password = "s3cret"
-            db.session.commit()
-
-    before(forgetting, "UPDATE phone_systems", write)
+    before(forgetting, "UPDATE phone_systems", lambda: write_password(writer, row))
     try:
         told = {UUID(found.row) for found in forget(forgetting, old)}
     except KeyNotChanged:
@@ -515,12 +510,7 @@ def test_a_value_that_arrives_while_its_key_is_forgotten_is_not_lost_unseen(left
     writer, _, row = left_behind
     forgetting = database.app(key)
 
-    def write():
-        with writer.app_context():
-            db.session.get_one(PhoneSystem, row).password = "s3cret"
-            db.session.commit()
-
-    before(forgetting, "DELETE FROM encryption_keys", write)
+    before(forgetting, "DELETE FROM encryption_keys", lambda: write_password(writer, row))
     with pytest.raises(KeyNotChanged, match=f"{id_of(old)} is being written by a running process"):
         forget(forgetting, old)
     assert database.registered() == [id_of(old), id_of(key)]
