@@ -21,7 +21,7 @@ from app.identity.api import login, me, refresh
 from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
 from app.status.api import api as status_api
-from app.strict_json import StrictJSONProvider
+from app.strict_json import StrictJSONProvider, StrictJSONRequest
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
 
@@ -49,6 +49,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app = APIFlask("app", title="AudiaPro", version="0.1.0", docs_path=None, static_folder=cast(str, None))
     app.json_provider_class = StrictJSONProvider
     app.json = StrictJSONProvider(app)
+    app.request_class = StrictJSONRequest
     jwt_secrets = [settings.jwt_secret_key, *settings.jwt_secret_key_fallbacks]
     app.config.from_mapping(
         SECRET_KEY=tokens.derive_key(settings.jwt_secret_key, "audiapro/flask-session"),

@@ -90,7 +90,7 @@ def _in_utc(time: datetime) -> datetime:
 @cache
 def time_zones() -> frozenset[str]:
     """The names of the IANA time zones."""
-    return frozenset(zoneinfo.available_timezones())
+    return frozenset(zoneinfo.available_timezones() - {"localtime", "Factory"})  # the machine's, and none at all
 
 
 PlainText = Annotated[str, BeforeValidator(_trimmed), Field(min_length=1, max_length=255), AfterValidator(_single_line)]

@@ -68,12 +68,16 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
 
 
 @contextmanager
-def database_or_exit() -> Iterator[None]:
-    """End with one line, and not with a traceback, where the database does not answer or refuses what we are."""
+def database_or_exit(url: URL | None = None) -> Iterator[None]:
+    """End with one line, and not with a traceback, where the database does not answer or refuses what we are.
+
+    url: of the database, where it is not the service's.
+    """
     try:
         yield
     except DBAPIError as error:
-        _end(f"The database cannot be used: {_name_of(db.engine.url)}: {_reason(error)}", EXIT_UNAVAILABLE)
+        used = url or db.engine.url
+        _end(f"The database cannot be used: {_name_of(used)}: {_reason(error, used)}", EXIT_UNAVAILABLE)
 
 
 def _keys_loaded(settings: Settings) -> str:
@@ -94,11 +98,10 @@ def _name_of(url: URL) -> str:
     return f"PostgreSQL on {host}{f':{url.port}' if url.port else ''}, {url.database}"
 
 
-def _reason(error: DBAPIError) -> str:
+def _reason(error: DBAPIError, url: URL) -> str:
     """What the driver says, on one line, without the password."""
     text = " ".join(str(error.orig).split())
-    password = db.engine.url.password
-    return text.replace(password, "***") if password else text
+    return text.replace(url.password, "***") if url.password else text
 
 
 def say(line: str) -> None:

@@ -6,7 +6,9 @@ import json
 import re
 from typing import Any, Final, NoReturn
 
+from flask import Request
 from flask.json.provider import DefaultJSONProvider
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -32,6 +34,16 @@ class StrictJSONProvider(DefaultJSONProvider):
             except RecursionError:  # what could just be read
                 raise ValueError("nested too deeply") from None
         return value
+
+
+class StrictJSONRequest(Request):
+    """Says what is wrong with a body that is not JSON, without repeating any of it."""
+
+    def on_json_loading_failure(self, e: ValueError | None) -> NoReturn:
+        if e is None:
+            raise UnsupportedMediaType("The body must be application/json.")
+        reason = "not UTF-8 text" if isinstance(e, UnicodeDecodeError) else e
+        raise BadRequest(f"The body is not valid JSON: {reason}.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def _crypto(number: int, barrier: Barrier) -> None:
 def updates_alone(url: str, keyring: Keyring, processes: int) -> float:
     """Values a second put into the table by the plainest multi-row UPDATE, their new values made beforehand."""
     with open_batches(url, keyring.primary.id) as batches:
-        table = next(table for table in sealed_tables(db.metadata) if table.name == "phone_systems")
+        tables = sealed_tables(db.metadata, batches.connection.dialect)
+        table = next(table for table in tables if table.name == "phone_systems")
         parts = batches.split(table, "not primary", processes, BATCH_SIZE)
         values = len(table.columns) * batches.count(table)[0].total
     return values / in_processes(processes, _updates, url, keyring, table, parts)

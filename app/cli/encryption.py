@@ -18,17 +18,16 @@ from app.cli.rotation import (
     app_encryption,
     as_json_option,
     complain,
-    database_url,
     new_rotation,
+    reachable_database,
     refusals,
     workers_option,
 )
 from app.encryption import inventory
-from app.encryption.connections import direct_engine
+from app.encryption.connections import RotationRefused
 from app.encryption.keyring import is_key_id
 from app.encryption.passes import Unreadable
-from app.encryption.registry import KeyNotChanged
-from app.encryption.rotation import RotationRefused
+from app.encryption.registry import KeyNotChanged, SealedRow
 
 commands = Blueprint("encryption_commands", __name__, cli_group=None)
 group = AppGroup("encryption", help="The master keys of stored secrets.")
@@ -96,7 +95,7 @@ def verify(workers: int, as_json: bool) -> None:
 
 def migrated_database() -> Engine:
     """The database, once it is seen to have our tables. Raises RotationRefused."""
-    engine = direct_engine(database_url())
+    engine = reachable_database()
     with engine.connect() as connection:
         if not app_encryption().registry.is_migrated(connection):
             raise RotationRefused("The database is not migrated: run `flask db upgrade` first.")
@@ -135,22 +134,13 @@ def forget(key_id: str, as_json: bool) -> None:
     with refusals():
         engine = migrated_database()
         with engine.connect() as connection:
-            rows = registry.count_rows_under(connection, key_id)
+            rows = registry.count_lost(connection, encryption.keyring, key_id)
         click.echo(f"{rows} values are sealed under {key_id}. They will be removed, which cannot be undone.", err=True)
         if click.prompt(f"Type the key id {key_id} to go on", err=True, default="", show_default=False) != key_id:
             raise KeyNotChanged("Not confirmed: nothing was changed")
-        lost = registry.forget(engine, encryption.keyring, key_id)
-    tables = {column.name: column.table.name for column in inventory(registry.metadata)}
-    entries = [
-        {"tenant": value.owner, "table": tables[value.column], "column": value.column, "row": value.row}
-        for value in lost
-    ]
-    if as_json:
-        click.echo(json.dumps({"forgotten": key_id, "rows": entries}))
-        return
-    for entry in entries:
-        click.echo(" ".join(f"{name} {value}" for name, value in entry.items()))
-    click.echo(f"{key_id} is forgotten. {len(entries)} values were removed and must be entered anew.")
+        registry.forget(engine, encryption.keyring, key_id, lambda lost: _print_lost(key_id, lost, as_json))
+    if not as_json:
+        click.echo(f"{key_id} is forgotten. {rows} values were removed and must be entered anew.")
 
 
 @group.command("reinstate")
@@ -161,6 +151,19 @@ def reinstate(key_id: str) -> None:
     with refusals():
         encryption.registry.reinstate(migrated_database(), key_id)
     click.echo(f"{key_id} is not retired any more. It is registered again when it is configured as ENCRYPTION_KEY.")
+
+
+def _print_lost(key_id: str, lost: list[SealedRow], as_json: bool) -> None:
+    tables = {column.name: column.table.name for column in inventory(app_encryption().registry.metadata)}
+    entries = [
+        {"tenant": value.owner, "table": tables[value.column], "column": value.column, "row": value.row}
+        for value in lost
+    ]
+    if as_json:
+        click.echo(json.dumps({"forgotten": key_id, "rows": entries}))
+        return
+    for entry in entries:
+        click.echo(" ".join(f"{name} {value}" for name, value in entry.items()))
 
 
 def _print_status(found: dict[str, Any]) -> None:
@@ -175,8 +178,8 @@ def _print_status(found: dict[str, Any]) -> None:
         end = f"finished {last['finished_at']}" if last["finished_at"] else "not finished: running, or broken off"
         click.echo(
             f"last rotation: to {last['to']}, started {last['started_at']}, {end}; {last['rotated']} of "
-            f"{last['planned']} values rotated, {last['unreadable']} unreadable, {last['proved'] or 0} proved, "
-            f"{last['remaining'] or 0} remaining"
+            f"{last['planned']} values rotated, {last['unreadable']} unreadable, {last['proved'] or 0} proved"
+            + ("" if last["remaining"] is None else f", {last['remaining']} remaining")
         )
 
 

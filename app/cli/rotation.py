@@ -16,15 +16,17 @@ from typing import Final, NoReturn
 
 import click
 from flask import Blueprint, current_app
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from app.config import EXIT_CONFIG
 from app.encryption import AppEncryption
-from app.encryption.connections import RotationRunning
+from app.encryption.connections import RotationRefused, RotationRunning, direct_engine
 from app.encryption.passes import Unreadable
 from app.encryption.registry import KeyNotChanged, KeyRefused
-from app.encryption.rotation import DEFAULT_BATCH_SIZE, Result, Rotation, RotationRefused
+from app.encryption.rotation import DEFAULT_BATCH_SIZE, Result, Rotation
 from app.encryption.workers import WorkerFailed
+from app.startup import database_or_exit
 
 EXIT_NOT_DONE: Final = 1
 EXIT_RUNNING: Final = 3
@@ -62,7 +64,7 @@ def rotate_encryption_key(workers: int, batch_size: int, dry_run: bool, force: b
         )
         rotation.check(force, register=not dry_run)
         to_rotate, values = rotation.count()
-        progress.total = to_rotate if dry_run else to_rotate + values
+        progress.total = values if dry_run else to_rotate + values
         result = rotation.try_out() if dry_run else rotation.run()
         progress.end()
     if as_json:
@@ -74,8 +76,8 @@ def rotate_encryption_key(workers: int, batch_size: int, dry_run: bool, force: b
     if result.still_written:
         click.echo(
             f"Values remain under {', '.join(result.still_written)}: a process that still has that key as its "
-            "ENCRYPTION_KEY goes on writing them, or holds their rows. Restart it with the new configuration, then run "
-            "this command again.",
+            "ENCRYPTION_KEY goes on writing them, or holds their rows, or the table refuses their rows for another "
+            "reason. Restart the process with the new configuration, then run this command again.",
             err=True,
         )
     if result.unreadable or (result.remaining and not dry_run):
@@ -120,7 +122,15 @@ def refusals() -> Iterator[None]:
         fail(f"{refusal}.", EXIT_NOT_DONE)
     except WorkerFailed as failure:
         fail(f"Broken off: {failure}. Nothing is lost; run the command again to go on.", EXIT_NOT_DONE)
+    except OSError as error:
+        fail(f"Broken off: {error.strerror}. Nothing is lost; run the command again to go on.", EXIT_NOT_DONE)
     except DBAPIError as error:  # its text may hold a driver's parameters
+        if getattr(error.orig, "sqlstate", None) == "42501":
+            fail(
+                "This role of the database may not do that, or row-level security hides rows from it: run the command "
+                "as the owner of the tables.",
+                EXIT_CONFIG,
+            )
         kind = type(error.orig).__name__
         fail(f"Broken off by the database ({kind}). Nothing is lost; run the command again to go on.", EXIT_NOT_DONE)
 
@@ -147,6 +157,13 @@ def database_url() -> str:
     return str(current_app.config["ROTATION_DATABASE_URL"] or current_app.config["SQLALCHEMY_DATABASE_URI"])
 
 
+def reachable_database() -> Engine:
+    """The database, once it has answered; else the end, with the reason."""
+    engine = direct_engine(database_url())
+    with database_or_exit(engine.url), engine.connect():
+        return engine
+
+
 def new_rotation(
     on_progress: Callable[[int], None],
     on_unreadable: Callable[[Unreadable], None],
@@ -154,6 +171,7 @@ def new_rotation(
     batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> Rotation:
     encryption = app_encryption()
+    reachable_database()
     return Rotation(
         database_url(),
         encryption.registry,

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from itertools import groupby, pairwise, repeat
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
-from sqlalchemy import Connection, MetaData, Row, Uuid
+from sqlalchemy import Connection, Dialect, MetaData, Row, Uuid
 from sqlalchemy.exc import IntegrityError
 
 from app.encryption.keyring import PLATFORM, Context
 from app.encryption.storage import EncryptedColumn, inventory
+from app.encryption.workers import WorkerFailed
 
 MAXIMUM_BATCH_BYTES: Final = 8 * 1024 * 1024
 
@@ -27,7 +28,8 @@ Wanted = Literal["not primary", "primary"]
 
 
 class SealedColumn(NamedTuple):
-    """An encrypted column by its names. ``owner`` and ``row`` are positions in :attr:`SealedTable.ids`."""
+    """An encrypted column by its public name and those in SQL. ``owner`` and ``row`` are positions in
+    :attr:`SealedTable.ids`."""
 
     name: str
     storage: str
@@ -37,10 +39,12 @@ class SealedColumn(NamedTuple):
 
 
 class SealedTable(NamedTuple):
-    """A table with encrypted columns. ``ids``: the columns that hold ids, the primary key first; whether a UUID."""
+    """A table with encrypted columns, by names as they stand in SQL. ``ids``: the columns that hold ids, the primary
+    key first; whether a UUID. ``key_type``: the primary key's type."""
 
     name: str
     ids: tuple[tuple[str, bool], ...]
+    key_type: str
     columns: tuple[SealedColumn, ...]
 
     @property
@@ -81,32 +85,39 @@ class Replacements(NamedTuple):
         )
 
 
-def sealed_tables(metadata: MetaData) -> list[SealedTable]:
-    """Every table with encrypted columns, from the models' metadata."""
+def sealed_tables(metadata: MetaData, dialect: Dialect) -> list[SealedTable]:
+    """Every table with encrypted columns, from the models' metadata, for the database of ``dialect``."""
     return [
-        _describe(table_name, list(columns))
-        for table_name, columns in groupby(inventory(metadata), key=lambda column: column.table.name)
+        _describe(list(columns), dialect)
+        for _, columns in groupby(inventory(metadata), key=lambda column: column.table.name)
     ]
 
 
-def _describe(table_name: str, columns: list[EncryptedColumn]) -> SealedTable:
-    ids = [columns[0].key]
+def _describe(columns: list[EncryptedColumn], dialect: Dialect) -> SealedTable:
+    names = dialect.identifier_preparer
+    key = columns[0].key
+    ids = [key]
     for column in columns:
         ids += [wanted for wanted in (column.owner, column.row) if wanted is not None and wanted not in ids]
     return SealedTable(
-        table_name,
-        tuple((column.name, isinstance(column.type, Uuid)) for column in ids),
+        names.format_table(columns[0].table),
+        tuple((names.format_column(column), isinstance(column.type, Uuid)) for column in ids),
+        key.type.compile(dialect),
         tuple(
             SealedColumn(
                 column.name,
-                column.storage.name,
-                column.key_id.name,
+                names.format_column(column.storage),
+                names.format_column(column.key_id),
                 None if column.owner is None else ids.index(column.owner),
                 ids.index(column.row),
             )
             for column in columns
         ),
     )
+
+
+class PrimaryRetired(WorkerFailed):
+    """The key that values are to be sealed under is not registered any more."""
 
 
 class ColumnCount(NamedTuple):
@@ -126,7 +137,6 @@ class Batches(ABC):
     """Reads and writes batches over one connection, which has no transaction open in between."""
 
     placeholder: ClassVar[str]
-    length_function: ClassVar[str]  # counts a value's bytes without fetching it
 
     def __init__(self, connection: Connection, primary_id: str) -> None:
         self.connection = connection
@@ -140,7 +150,7 @@ class Batches(ABC):
         )
         sql = f"SELECT count(*), {counted} FROM {table.name}"
         with self._reading() as connection:
-            total, *counts = connection.exec_driver_sql(sql, self._primary_ids(table)).one()
+            total, *counts = connection.exec_driver_sql(sql, self.primary_ids(table)).one()
         return [
             ColumnCount(total, total - values, primary)
             for values, primary in zip(counts[::2], counts[1::2], strict=True)
@@ -152,14 +162,14 @@ class Batches(ABC):
             return [Part()]
         rows = f"FROM {table.name} WHERE {self._is_wanted(table, wanted)}"
         with self._reading() as connection:
-            total = connection.exec_driver_sql(f"SELECT count(*) {rows}", self._primary_ids(table)).scalar_one()
+            total = connection.exec_driver_sql(f"SELECT count(*) {rows}", self.primary_ids(table)).scalar_one()
             size = max(-(-total // parts), least_rows)
             sql = (
                 f"SELECT {self.key_as_text(table.key)}"
                 f" FROM (SELECT {table.key}, row_number() OVER (ORDER BY {table.key}) - 1 AS n {rows}) numbered"
                 f" WHERE n > 0 AND n - n / {size} * {size} = 0 ORDER BY numbered.{table.key}"
             )
-            cuts = connection.exec_driver_sql(sql, self._primary_ids(table)).scalars() if total > size else ()
+            cuts = connection.exec_driver_sql(sql, self.primary_ids(table)).scalars() if total > size else ()
             limits = [None, *cuts, None]
         return [Part(first, end) for first, end in pairwise(limits)]
 
@@ -186,30 +196,9 @@ class Batches(ABC):
         bounds = [(">=", part.first) if after is None else (">", after), ("<", part.end)]
         bounds = [bound for bound in bounds if bound[1] is not None]
         conditions = " AND ".join(f"{table.key} {operator} {self.placeholder}" for operator, _ in bounds) or "true"
-        ids = ", ".join(name for name, _ in table.ids)
-        storages = [column.storage for column in table.columns]
-        values, sizes = [], []
-        for column in table.columns:
-            this = f"CASE WHEN {self._is_wanted_value(column, wanted)} THEN"
-            values.append(f"{this} {column.storage} END AS {column.storage}")
-            sizes.append(f"{this} {self.length_function}({column.storage}) ELSE 0 END")
-        # The window adds up the sizes of the rows that the limit lets through, and reads no value to do so.
-        sql = (
-            f"SELECT {self.key_as_text(table.key)},"
-            f" {', '.join(self.uuid_as_text(name) if is_uuid else name for name, is_uuid in table.ids)},"
-            f" {', '.join(storages)}"
-            f" FROM (SELECT *, sum(size) OVER (ORDER BY {table.key} ROWS UNBOUNDED PRECEDING) AS bytes,"
-            f" row_number() OVER (ORDER BY {table.key}) AS n"
-            f" FROM (SELECT {ids}, {', '.join(values)}, {' + '.join(sizes)} AS size FROM {table.name}"
-            f" WHERE {conditions} ORDER BY {table.key} LIMIT {int(batch_size)}) looked_at) batch"
-            f" WHERE (bytes <= {MAXIMUM_BATCH_BYTES} OR bytes = size)"
-            f" AND (n = {int(batch_size)} OR {' OR '.join(f'{storage} IS NOT NULL' for storage in storages)})"
-            f" ORDER BY batch.{table.key}"
-        )
-        primary_ids = self._primary_ids(table)
-        parameters = (*primary_ids, *primary_ids, *(key for _, key in bounds if key is not None))
-        with self._reading() as connection:
-            return connection.exec_driver_sql(sql, parameters).all()
+        rows = f"FROM {table.name} WHERE {conditions} ORDER BY {table.key} LIMIT {int(batch_size)}"
+        with self._reading():
+            return self.look_at(table, wanted, rows, [key for _, key in bounds if key is not None], batch_size)
 
     def replace(self, table: SealedTable, replacements: Replacements, run_id: int | None) -> list[int]:
         """Put the new values in place where the old ones still are, in one transaction with the run's record.
@@ -220,6 +209,7 @@ class Batches(ABC):
         try:
             return self._replace(table, replacements, run_id)
         except IntegrityError:  # a row holds, in another column, what its table would refuse by now: spare the others
+            self._require_primary()
             rows = len(replacements.keys)
             if rows == 1:
                 return [0] * len(table.columns)
@@ -233,6 +223,13 @@ class Batches(ABC):
             self._record(run_id, "rotated", sum(written))  # last: workers queue for its row, and the commit follows
         return written
 
+    def _require_primary(self) -> None:
+        """Nothing can be sealed under a key that is not registered: there is no point in trying row by row."""
+        sql = f"SELECT count(*) FROM encryption_keys WHERE id = {self.placeholder}"
+        with self._reading() as connection:
+            if not connection.exec_driver_sql(sql, (self.primary_id,)).scalar_one():
+                raise PrimaryRetired(f"the primary key {self.primary_id} was retired while the rotation ran")
+
     def record(self, run_id: int | None, what: str, values: int) -> None:
         """Add to what the record of the run says is done so far."""
         if values and run_id is not None:
@@ -245,25 +242,36 @@ class Batches(ABC):
             self.connection.exec_driver_sql(sql, (values, run_id))
 
     @abstractmethod
+    def look_at(
+        self, table: SealedTable, wanted: Wanted, rows: str, bounds: Sequence[str], batch_size: int
+    ) -> Sequence[Row[Any]]:
+        """Of the ``batch_size`` rows at most that the clause ``rows``, with the parameters ``bounds``, gives: those
+        with something wanted, up to 8 MiB of it, and the last one. Primary key, ids as text, and wanted values."""
+
+    @abstractmethod
     def write(self, table: SealedTable, replacements: Replacements) -> list[int]:
-        """The database's own way to do that in the open transaction. Returns how many values of each column."""
+        """Put new values in place in the open transaction. Returns how many of each column."""
 
     @abstractmethod
-    def key_as_text(self, column: str) -> str:
-        """SQL that gives a primary key as text which the database reads as that key again."""
+    def key_as_text(self, key: str) -> str:
+        """SQL that gives a primary key as something which the database reads as that key again."""
 
-    @abstractmethod
-    def uuid_as_text(self, column: str) -> str:
-        """SQL that gives a UUID as canonical text."""
+    def wanted_values(self, table: SealedTable, wanted: Wanted) -> list[str]:
+        """SQL that gives each column's value, or NULL where it is not wanted. Takes :meth:`primary_ids`."""
+        return [
+            f"CASE WHEN {self._is_wanted_value(column, wanted)} THEN {column.storage} END AS {column.storage}"
+            for column in table.columns
+        ]
+
+    def primary_ids(self, table: SealedTable) -> tuple[str, ...]:
+        """The primary key's id once for each column."""
+        return (self.primary_id,) * len(table.columns)
 
     def _is_wanted(self, table: SealedTable, wanted: Wanted) -> str:
         return " OR ".join(self._is_wanted_value(column, wanted) for column in table.columns)
 
     def _is_wanted_value(self, column: SealedColumn, wanted: Wanted) -> str:
         return f"{column.key_id} {'=' if wanted == 'primary' else '<>'} {self.placeholder}"
-
-    def _primary_ids(self, table: SealedTable) -> tuple[str, ...]:
-        return (self.primary_id,) * len(table.columns)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

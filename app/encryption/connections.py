@@ -18,17 +18,23 @@ SQLITE_BUSY_SECONDS: Final = 60
 LOCK_ID: Final = 0x726F74617465  # "rotate"
 
 
+class RotationRefused(Exception):
+    """The rotation must not start as things are. The message says what to do. Nothing was written."""
+
+
 class RotationRunning(Exception):
     """Another rotation of this database is running."""
 
 
 def direct_engine(url: str) -> Engine:
     """An engine whose connections are neither pooled nor shared with another process, and notice a dead peer."""
+    options: dict[str, Any] = {}
     if url.startswith("sqlite"):
         arguments: dict[str, Any] = {"timeout": SQLITE_BUSY_SECONDS}
     else:
         arguments = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-    return create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
+        options["isolation_level"] = "READ COMMITTED"  # whatever the database's default: compare-and-swap looks again
+    return create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True, **options)
 
 
 @contextmanager
@@ -48,7 +54,13 @@ def exclusive(engine: Engine) -> Iterator[None]:
     A courtesy to the operator: correctness rests on compare-and-swap, however many rotations run.
     """
     if engine.dialect.name == "sqlite":
-        file = os.open(f"{engine.url.database}.rotation-lock", os.O_RDWR | os.O_CREAT, 0o600)
+        path = f"{os.path.realpath(engine.url.database or '')}.rotation-lock"  # one, by whatever name it is reached
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise RotationRefused(
+                f"The lock file {path} cannot be opened ({error.strerror}): remove it, or run this as its owner."
+            ) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

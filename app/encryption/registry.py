@@ -8,7 +8,7 @@ remembers those that went, so that none comes back by accident.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -156,8 +156,11 @@ class KeyRegistry:
         What is not a sealed value counts as :data:`NO_KEY_ID`: where its key id would be, may be part of a secret.
         """
         counts: Counter[str | None] = Counter()
-        for key_id, count in connection.execute(select(column.key_id, func.count()).group_by(column.key_id)):
-            counts[key_id if key_id is None or is_key_id(key_id) else NO_KEY_ID] += count
+        version = func.substr(column.storage, 1, len(sealed.VERSION) + 1)
+        found = select(column.key_id, version, func.count()).group_by(column.key_id, version)
+        for key_id, prefix, count in connection.execute(found):
+            is_sealed = prefix == f"{sealed.VERSION}:" and is_key_id(key_id)
+            counts[key_id if key_id is None or is_sealed else NO_KEY_ID] += count
         return dict(counts)
 
     def retire(self, engine: Engine, keyring: Keyring, key_id: str) -> None:
@@ -178,22 +181,24 @@ class KeyRegistry:
                 )
             self._retire(connection, key_id)
 
-    def count_rows_under(self, connection: Connection, key_id: str) -> int:
-        """How many values are sealed under ``key_id``."""
-        return sum(self.count_values(connection, column).get(key_id, 0) for column in inventory(self.metadata))
-
-    def forget(self, engine: Engine, keyring: Keyring, key_id: str) -> list[SealedRow]:
-        """Give up a lost key: set the values sealed under it to NULL and retire it.
-
-        Returns the rows whose secret must be entered anew. Raises :class:`KeyNotChanged`.
-        """
+    def count_lost(self, connection: Connection, keyring: Keyring, key_id: str) -> int:
+        """How many values :meth:`forget` would give up. Raises :class:`KeyNotChanged` as it does."""
         if keyring.get(key_id) is not None:
             raise KeyNotChanged(f"{key_id} is configured, so it is not lost: rotate and retire it instead")
+        self._require_registered(connection, key_id)
+        return sum(self.count_values(connection, column).get(key_id, 0) for column in inventory(self.metadata))
+
+    def forget(self, engine: Engine, keyring: Keyring, key_id: str, tell: Callable[[list[SealedRow]], None]) -> None:
+        """Give up a lost key: set the values sealed under it to NULL and retire it. Raises :class:`KeyNotChanged`.
+
+        tell: called with the rows whose secret must be entered anew, before they are given up for good: when it fails,
+        nothing is changed.
+        """
         with self._change(engine) as connection:
-            self._require_registered(connection, key_id)
+            self.count_lost(connection, keyring, key_id)
             lost = [row for column in inventory(self.metadata) for row in _remove(connection, column, key_id)]
             self._retire(connection, key_id)
-        return lost
+            tell(lost)
 
     def reinstate(self, engine: Engine, key_id: str) -> None:
         """Let a retired key be registered again: the way back after restoring a backup. Raises KeyNotChanged."""
@@ -220,6 +225,7 @@ class KeyRegistry:
         """
         with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
             if connection.dialect.name == "postgresql":
+                connection.execute(text("SET LOCAL lock_timeout = '10s'"))
                 connection.execute(text(f"LOCK TABLE {self.keys.name} IN SHARE ROW EXCLUSIVE MODE"))
             yield connection
 

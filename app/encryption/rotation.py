@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import insert, update
 
 from app.encryption.batches import ColumnCount, Wanted, sealed_tables
-from app.encryption.connections import direct_engine, exclusive, open_batches
+from app.encryption.connections import RotationRefused, direct_engine, exclusive, open_batches
 from app.encryption.keyring import Keyring
 from app.encryption.passes import Progress, Share, Unreadable, open_values, re_encrypt_values
 from app.encryption.registry import NO_KEY_ID, KeyRegistry
@@ -27,10 +27,6 @@ from app.encryption.workers import share_out
 
 DEFAULT_BATCH_SIZE: Final = 1000
 PASSES_WITHOUT_PROGRESS: Final = 5
-
-
-class RotationRefused(Exception):
-    """The rotation must not start as things are configured. The message says what to do. Nothing was written."""
 
 
 @dataclass
@@ -93,7 +89,7 @@ class Rotation:
         self.workers, self.batch_size = workers, batch_size
         self.on_progress, self.on_unreadable = on_progress, on_unreadable
         self.engine = direct_engine(url)
-        self.tables = sealed_tables(registry.metadata)
+        self.tables = sealed_tables(registry.metadata, self.engine.dialect)
         self.rotated: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
         self.proved: Counter[str] = Counter()
@@ -144,6 +140,9 @@ class Rotation:
         started = time.monotonic()
         for progress in self._share_out(open_values, "not primary", self.keyring):
             self.unreadable.update(value.column for value in progress.unreadable)
+            self._report(progress)
+        for progress in self._share_out(open_values, "primary", self.keyring.only_primary()):
+            self.unproved.update(value.column for value in progress.unreadable)
             self._report(progress)
         return self._result(started)
 

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess, SpawnProcess
 from typing import TypeVar, cast
 
 Share = TypeVar("Share")
@@ -16,7 +17,7 @@ Message = TypeVar("Message")
 
 
 class WorkerFailed(Exception):
-    """A worker process ended before its work did. The message says how; what it had committed stays."""
+    """A worker ended before its work did. The message says why; what it had committed stays."""
 
 
 def share_out(work: Callable[[Share], Iterator[Message]], shares: Sequence[Share]) -> Iterator[Message]:
@@ -32,11 +33,13 @@ def share_out(work: Callable[[Share], Iterator[Message]], shares: Sequence[Share
         return
     # Not the platform's choice: behind a fork server, a worker would not see who started it go.
     context = multiprocessing.get_context("fork") if sys.platform == "linux" else multiprocessing.get_context("spawn")
-    workers = []
+    workers: list[tuple[ForkProcess | SpawnProcess, Connection]] = []
     try:
         for share in shares:
             receiver, sender = context.Pipe(duplex=False)
-            worker = context.Process(target=_work, args=(work, share, sender, os.getpid()), daemon=True)
+            receivers = [*(earlier for _, earlier in workers), receiver]
+            inherited = receivers if context.get_start_method() == "fork" else []
+            worker = context.Process(target=_work, args=(work, share, sender, inherited, os.getpid()), daemon=True)
             worker.start()
             sender.close()
             workers.append((worker, receiver))
@@ -61,7 +64,15 @@ def share_out(work: Callable[[Share], Iterator[Message]], shares: Sequence[Share
             receiver.close()
 
 
-def _work(work: Callable[[Share], Iterator[Message]], share: Share, sender: Connection, parent: int) -> None:
+def _work(
+    work: Callable[[Share], Iterator[Message]],
+    share: Share,
+    sender: Connection,
+    inherited: Sequence[Connection],
+    parent: int,
+) -> None:
+    for receiver in inherited:  # or a worker that waits for its message to be read would not see its reader go
+        receiver.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     failure = None
@@ -70,6 +81,10 @@ def _work(work: Callable[[Share], Iterator[Message]], share: Share, sender: Conn
             sender.send((False, message))
             if os.getppid() != parent:
                 os._exit(1)
+    except BrokenPipeError:
+        os._exit(1)
+    except WorkerFailed as error:
+        failure = str(error)
     except Exception as error:  # its text may hold a driver's parameters: only what kind of error it was is told
         failure = f"a worker process failed: {type(getattr(error, 'orig', None) or error).__name__}"
     sender.send((True, failure))

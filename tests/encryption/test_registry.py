@@ -29,8 +29,10 @@ def retire(app, key: str) -> None:
 
 def forget(app, key: str) -> list[SealedRow]:
     encryption = app.extensions["encryption"]
+    told: list[SealedRow] = []
     with app.app_context():
-        return encryption.registry.forget(db.engine, encryption.keyring, id_of(key))
+        encryption.registry.forget(db.engine, encryption.keyring, id_of(key), told.extend)
+    return told
 
 
 def write_password(app, row: UUID) -> None:
@@ -320,7 +322,9 @@ def test_forgetting_tells_users_and_the_platform_as_owners(odd_session, odd_engi
     ]
     odd_session.rollback()
     others = Keyring(MasterKey.parse(new_key()))
-    assert models.registry.forget(odd_engine, others, keyring.primary.id) == expected
+    told = []
+    models.registry.forget(odd_engine, others, keyring.primary.id, told.extend)
+    assert told == expected
     odd_session.expire_all()
     assert odd_session.scalars(select(models.Setting)).one().value is None
 
@@ -503,6 +507,19 @@ def test_every_value_that_is_forgotten_is_told(left_behind, database, key, old):
         told = set()
     gone = "SELECT id FROM phone_systems WHERE password_encrypted IS NULL"
     assert {UUID(str(found)) for (found,) in database.all(gone)} == told
+
+
+def test_what_cannot_be_told_is_not_forgotten(lost, database, old):
+    encryption = lost.extensions["encryption"]
+
+    def fail(rows):
+        raise OSError("no space left on the device")
+
+    before = database.all("SELECT id, password_encrypted FROM phone_systems ORDER BY id")
+    with lost.app_context(), pytest.raises(OSError, match="no space"):
+        encryption.registry.forget(db.engine, encryption.keyring, id_of(old), fail)
+    assert database.all("SELECT id, password_encrypted FROM phone_systems ORDER BY id") == before
+    assert id_of(old) in database.registered()
 
 
 @only_postgresql

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, event
 
-READ = r"batch WHERE \(bytes <="
+READ = r"CASE WHEN .* LIMIT "
 """The statement that reads a batch: what others commit after it, the rotation does not know of."""
-PROOF = r"_key_id = \S+ THEN.*batch WHERE \(bytes <="
+PROOF = r"CASE WHEN \S+_key_id = .* LIMIT "
 """The same in the proof."""
 WRITE = r"\A\s*(WITH taken|UPDATE (?!encryption_rotations))"
 """The statement that puts new values in place."""
@@ -22,7 +22,7 @@ RECORD = r"\AUPDATE encryption_rotations SET rotated"
 
 def reading(table: str) -> str:
     """:data:`READ` from one table."""
-    return rf"FROM {table} .*{READ}"
+    return rf"CASE WHEN .* FROM {table} WHERE .* LIMIT "
 
 
 class Point(NamedTuple):

@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ from app.payments.models import PaymentAccount
 from app.phone_systems.models import PhoneSystem
 from tests.rotation.conftest import migrate, sqlalchemy_url
 from tests.rotation.points import PROOF, READ, RECORD, WRITE, Point, at, points, reading
-from tests.rotation.world import NEW, OLD, SECRETS, World, assert_survived, key_id, phone_system, wait_until
+from tests.rotation.world import NEW, OLD, SECRETS, World, assert_survived, key_id, keyring, phone_system, wait_until
 from tests.servers import FAST_BUT_NOT_DURABLE, Postgres, TcpProxy
 from tests.servers.postgres import postgres_programs
 
@@ -354,6 +355,40 @@ class CrowdedPostgres(Postgres):
         self.restart()
 
 
+class TestParent:
+    def test_workers_end_with_it_also_while_they_wait_to_be_heard(self, world, commands):
+        """Stopped, as by Ctrl-Z, it reads none of their messages; then it is killed."""
+        world.fill(rows=400, texts=["a text"])
+        world.start(NEW, OLD)
+        command = commands.start(world, ROTATE, "--workers", "2", "--batch-size", "1")
+        parent = psutil.Process(command.pid)
+        wait_until(lambda: len(parent.children()) == 2)
+        workers = parent.children()
+        parent.suspend()
+        wait_until(lambda: all(is_idle(worker) for worker in workers))
+        parent.kill()
+        command.wait()
+        wait_until(lambda: not any(worker.is_running() for worker in workers))
+        world.settle()
+        assert commands.rotate(world).status == 0
+        assert_survived(world, NEW, OLD)
+
+
+def is_idle(process: psutil.Process) -> bool:
+    before = process.cpu_times()
+    time.sleep(0.3)
+    return process.cpu_times() == before
+
+
+class TestIsolation:
+    def test_the_default_of_the_database_does_not_matter(self, on_postgres):
+        world = on_postgres.fill(rows=20)
+        name = world.engine.url.database
+        world.sql(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+        world.rotate(NEW, OLD, workers=2, batch_size=1)
+        assert_survived(world, NEW, OLD)
+
+
 class TestLocks:
     def test_a_locked_table_ends_it_in_time(self, on_postgres):
         world = on_postgres.fill()
@@ -638,6 +673,21 @@ def in_every_pass(act):
 
 
 class TestKeys:
+    def test_the_new_one_can_be_retired_meanwhile_by_a_process_that_has_the_old_one(self, world):
+        world.fill()
+        world.start(NEW, OLD)
+
+        def retire():
+            world.registry.retire(world.engine, keyring([OLD, NEW]), key_id(NEW))
+
+        with at("after", READ, retire):
+            outcome = world.flask(ROTATE)
+        assert outcome.status == 1
+        assert f"the primary key {key_id(NEW)} was retired" in outcome.err
+        world.registry.reinstate(world.engine, key_id(NEW))
+        assert world.flask(ROTATE).status == 0
+        assert_survived(world, NEW, OLD)
+
     @pytest.fixture
     def half_done(self, world):
         """A world whose rotation broke off: values are under both keys."""

@@ -6,16 +6,20 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, MetaData, event
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, event
 
 from app.config import ConfigurationError, load_settings
-from app.encryption.registry import KeyRefused
-from app.encryption.rotation import Rotation, RotationRefused
-from app.encryption.storage import inventory
+from app.encryption import sealed
+from app.encryption.connections import RotationRefused
+from app.encryption.keyring import PLATFORM, Context
+from app.encryption.registry import KeyRefused, KeyRegistry
+from app.encryption.rotation import Rotation
+from app.encryption.storage import inventory, storage_columns
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
 from tests.rotation.conftest import ROOT
@@ -29,6 +33,7 @@ from tests.rotation.world import (
     THIRD,
     assert_survived,
     key_id,
+    keyring,
     phone_system,
     seal,
 )
@@ -260,13 +265,30 @@ class TestRefusals:
         try:
             for options in ((), ("--dry-run",)):
                 outcome = world.flask(ROTATE, *options, **world_of_role)
-                assert outcome.status == 1
-                assert "InsufficientPrivilege" in outcome.err
+                assert outcome.status == 78
+                assert "row-level security hides rows" in outcome.err
                 assert world.stored() == before
         finally:
             world.sql(f"DROP OWNED BY {role}")
             world.sql(f"DROP ROLE {role}")
         assert_survived(world, NEW, OLD)
+
+    def test_a_lock_file_that_cannot_be_opened_is_named(self, on_sqlite):
+        world = on_sqlite.fill()
+        Path(f"{world.engine.url.database}.rotation-lock").mkdir()
+        outcome = world.flask(ROTATE)
+        assert outcome.status == 78
+        assert "The lock file" in outcome.err
+        assert "remove it" in outcome.err
+
+    @pytest.mark.parametrize("command", [(ROTATE,), ("encryption", "status"), ("encryption", "verify")])
+    def test_a_database_that_cannot_be_reached_is_told_with_the_reason(self, on_sqlite, command):
+        unreachable = f"postgresql+psycopg://someone:canary@127.0.0.1:{free_port()}/audiapro"
+        outcome = on_sqlite.flask(*command, ROTATION_DATABASE_URL=unreachable)
+        assert outcome.status == 1
+        assert outcome.err.startswith("The database cannot be used: PostgreSQL on 127.0.0.1")
+        assert "refused" in outcome.err
+        assert "canary" not in outcome.err
 
     @pytest.mark.parametrize("options", [["--workers", "0"], ["--batch-size", "0"], ["--key", "x"]])
     def test_nonsense_is_a_usage_error(self, world, options):
@@ -323,6 +345,23 @@ class TestUnreadableValues:
                 repaired.password = "given anew"
                 world.commit(session, repaired)
         assert_survived(world, NEW, OLD)
+
+    def test_what_looks_like_a_key_id_in_the_middle_of_a_plaintext_is_not_shown(self, world):
+        world.fill()
+        world.corrupt("api_credentials", "secret", rows_of(world, "api_credentials")[1], "cafedeadbeef0123456789")
+        for command in (("encryption", "status"), ("encryption", "status", "--json"), (ROTATE,)):
+            outcome = world.flask(*command)
+            assert "edeadbee" not in outcome.out + outcome.err
+        assert "1 under none" in world.flask("encryption", "status").out
+
+    def test_a_dry_run_tells_of_those_under_the_primary_key_too(self, world):
+        world.fill(key=NEW)
+        row = rows_of(world, "api_credentials")[1]
+        value = world.stored()["api_credentials", row, "secret"]
+        world.corrupt("api_credentials", "secret", row, value[:-20])
+        outcome = world.flask(ROTATE, "--dry-run")
+        assert outcome.status == 1
+        assert str(row) in outcome.err
 
     def test_neither_status_nor_verify_shows_what_is_in_them(self, world, damaged):
         for command in (("status",), ("status", "--json"), ("verify",), ("verify", "--json")):
@@ -498,6 +537,38 @@ class TestWorkers:
         assert world.sql("SELECT planned, rotated, unreadable, proved FROM encryption_rotations") == [(24, 24, 0, 24)]
 
 
+ODD_KEYS = {
+    "integers": (Integer, [1, 2, 10]),
+    "texts": (Text, ["a,b", "c", "null", "", "back\\slash", 'quo"te', "{x}"]),
+}
+
+
+class TestOddTables:
+    @pytest.mark.parametrize("kind", ODD_KEYS)
+    def test_any_name_and_any_key_will_do(self, world, kind):
+        """As a history table has them: its own key, and the id of the row whose history it is."""
+        type_, keys = ODD_KEYS[kind]
+        metadata = MetaData()
+        registry = KeyRegistry(metadata)
+        table = Table(
+            "Odd order", metadata, Column("a key", type_, primary_key=True), Column("of", Text, nullable=False),
+            *storage_columns("secret", "odd.secret", owner=None, row="of"),
+        )  # fmt: skip
+        table.create(world.engine)
+        old, new = keyring([OLD]), keyring([NEW, OLD])
+        registry.check_and_register(world.engine, old)
+        with world.engine.begin() as connection:
+            for key in keys:
+                value = sealed.seal(
+                    old.primary, Context("odd.secret", PLATFORM, f"row {key}".replace("|", "")), b"text"
+                )
+                connection.execute(table.insert().values({"a key": key, "of": f"row {key}", "secret_encrypted": value}))
+        rotation = Rotation(world.url, registry, new, workers=2, batch_size=2)
+        rotation.check()
+        result = rotation.run()
+        assert (result.rotated, result.proved, result.remaining) == (len(keys), len(keys), 0)
+
+
 class TestRecord:
     def test_it_shows_a_rotation_while_it_runs_and_after(self, world):
         world.fill()
@@ -569,7 +640,7 @@ class TestBesideOthers:
         assert world.flask("encryption", "status", DATABASE_URL=elsewhere, ROTATION_DATABASE_URL=world.url).status == 0
         outcome = world.flask(ROTATE, DATABASE_URL=world.url, ROTATION_DATABASE_URL=elsewhere)
         assert outcome.status == 1
-        assert "Broken off by the database" in outcome.err
+        assert "The database cannot be used" in outcome.err
         assert_survived(world, NEW, OLD)
 
     def test_rows_inserted_and_deleted_meanwhile_are_neither_missed_nor_brought_back(self, world):
