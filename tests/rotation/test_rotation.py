@@ -93,7 +93,7 @@ class TestResult:
         assert "Nothing to rotate. All 24 values were opened" in outcome.out
         counted = world.flask(ROTATE, "--json").json
         assert (counted["rotated"], counted["proved"]) == (0, 24)
-        assert {column["already"] for column in counted["columns"]} == {6}
+        assert {column["already"] for column in counted["columns"] if column["column"] != MAIL} == {6}
         assert world.stored() == before
 
     def test_an_empty_database_is_nothing_to_do(self, world):
@@ -185,6 +185,7 @@ class TestRefusals:
 
     def test_an_unmigrated_database_is_refused(self, world):
         for table in (
+            "mails",
             "calls",
             "phone_systems",
             "payment_accounts",
