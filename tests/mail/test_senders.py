@@ -77,6 +77,39 @@ def test_a_sender_that_was_overtaken_changes_nothing_any_more(app, later, queue,
     assert (mail.state, mail.reason) == ("sent", None)
 
 
+def test_a_sender_that_was_overtaken_does_not_end_the_claim_of_the_other(app, later, queue, stored, provider):
+    queue()
+    provider.planned = [error(500, "application_error", "Later")]
+
+    def send():
+        with app.app_context():
+            return service.send_due(db.session())
+
+    with ThreadPoolExecutor(2) as threads:
+        slow, slow_asked = hold(provider)
+        first = threads.submit(send)
+        assert slow_asked.wait(10)
+        with app.app_context():
+            make_due()
+        other, other_asked = hold(provider)
+        second = threads.submit(send)
+        assert other_asked.wait(10)
+        (claimed,) = stored()
+        slow.set()
+        first.result(10)
+        (still,) = stored()
+        assert (still.due_at, still.reason, still.attempts) == (claimed.due_at, None, 2)
+        other.set()
+        assert second.result(10) == {"sent": 1}
+
+
+def hold(provider):
+    """Two events: set the first to let the next answer go; the second says that the request is there."""
+    answer, asked = threading.Event(), threading.Event()
+    provider.before_answer = lambda: (asked.set(), answer.wait(10))
+    return answer, asked
+
+
 def test_a_mail_whose_sender_was_killed_is_sent_once(database_url, later, provider, tmp_path):
     variables = {
         "DATABASE_URL": database_url,
