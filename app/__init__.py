@@ -12,12 +12,14 @@ from app.calls.hooks import api as hooks_api
 from app.cli.accounts import commands as account_commands
 from app.cli.develop import commands as development_commands
 from app.cli.encryption import commands as encryption_commands
+from app.cli.mail import commands as mail_commands
 from app.cli.rotation import commands as rotation_commands
 from app.config import PROJECT, Settings, load_settings
 from app.credentials.api import api as credentials_api
 from app.database import engine_options
 from app.identity import access, tokens
 from app.identity.api import login, me, refresh
+from app.mail import delivery
 from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
 from app.status.api import api as status_api
@@ -65,10 +67,11 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     extensions.encryption.init_app(app, settings.keyring)
     tokens.init_app(app, jwt_secrets, settings.access_token_expires, settings.refresh_token_expires)
     extensions.limiter.init_app(app)
+    delivery.init_app(app, settings)
     web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)
     openapi.init_app(app)
     for blueprint, who in BLUEPRINTS:
         access.register(app, blueprint, who)
-    for commands in (account_commands, development_commands, encryption_commands, rotation_commands):
+    for commands in (account_commands, development_commands, encryption_commands, mail_commands, rotation_commands):
         app.register_blueprint(commands)
     return app

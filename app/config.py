@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.encryption.keyring import Keyring
 from app.key_checks import check_keys, keys_of, remedy
+from app.mail_checks import check_mail
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: nothing will get better by starting again
@@ -61,6 +62,9 @@ VARIABLES: Final = (
     Variable("TRUSTED_PROXY_HOPS", "How many proxies in front say who the client is.", "0"),
     Variable("JWT_ACCESS_TOKEN_EXPIRES", "Lifetime of an access token in seconds.", "900"),
     Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
+    Variable("RESEND_API_KEY", "Key of the mail provider, Resend. Without it no mail is sent.", secret=True),
+    Variable("RESEND_FROM_EMAIL", "Who mail is from: an address of a domain that is verified at Resend."),
+    Variable("PUBLIC_URL", "Where users reach this installation: what links in mails begin with."),
     Variable("FLASK_DEBUG", "Flask's debug mode: 0 or 1. Only in development.", "0"),
 )  # fmt: skip
 
@@ -104,6 +108,9 @@ class Settings:
     refresh_token_expires: timedelta
     web_concurrency: int = 2
     trusted_proxy_hops: int = 0
+    resend_api_key: str | None = None
+    mail_from: str | None = None
+    public_url: str | None = None
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -134,6 +141,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     trusted_proxy_hops = _number("TRUSTED_PROXY_HOPS", values, 10, found, least=0)
     access_token_expires = _number("JWT_ACCESS_TOKEN_EXPIRES", values, 999_999_999, found)
     refresh_token_expires = _number("JWT_REFRESH_TOKEN_EXPIRES", values, 999_999_999, found)
+    found.problems.extend(check_mail(values))
     if found.problems:
         raise ConfigurationError(tuple(found.problems))
     return Settings(
@@ -149,6 +157,9 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         refresh_token_expires=timedelta(seconds=refresh_token_expires),
         web_concurrency=web_concurrency,
         trusted_proxy_hops=trusted_proxy_hops,
+        resend_api_key=values["RESEND_API_KEY"] or None,
+        mail_from=values["RESEND_FROM_EMAIL"] or None,
+        public_url=values["PUBLIC_URL"].rstrip("/") or None,
         warnings=tuple(found.warnings),
     )
 

@@ -62,6 +62,7 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
         db.engine.dispose()
     return [
         *(f"warning: {warning}" for warning in settings.warnings),
+        *_mail(settings),
         _keys_loaded(settings),
         f"database ready: {name}" if migrated else f"database not migrated: {name}: run `flask db upgrade`",
     ]
@@ -78,6 +79,12 @@ def database_or_exit(url: URL | None = None) -> Iterator[None]:
     except DBAPIError as error:
         used = url or db.engine.url
         _end(f"The database cannot be used: {_name_of(used)}: {_reason(error, used)}", EXIT_UNAVAILABLE)
+
+
+def _mail(settings: Settings) -> list[str]:
+    if settings.resend_api_key is not None or settings.environment == "development":
+        return []
+    return ["warning: no mail can be sent, and what needs it is refused: set RESEND_API_KEY"]
 
 
 def _keys_loaded(settings: Settings) -> str:

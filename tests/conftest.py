@@ -96,6 +96,8 @@ def make_settings(database_url: str, **changes: Any) -> Settings:
         "access_token_expires": timedelta(minutes=15),
         "refresh_token_expires": timedelta(days=1),
         "trusted_proxy_hops": 0,
+        "mail_from": "AudiaPro <no-reply@mail.example>",
+        "public_url": "https://audiapro.example",
     }
     return Settings(**values | changes)
 

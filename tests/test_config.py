@@ -54,6 +54,9 @@ def refused(variables: dict[str, str], env_file: Path | None = None) -> tuple[st
     return caught.value.problems
 
 
+MAIL = {"RESEND_FROM_EMAIL": "AudiaPro <no-reply@mail.acme.example>", "PUBLIC_URL": "https://app.acme.example"}
+
+
 def only_problem(**changes: str) -> str:
     (problem,) = refused(environ(**changes))
     return problem
@@ -140,8 +143,9 @@ def test_every_secret_may_come_from_a_file(name, tmp_path):
         "REDIS_URL": "redis://cache",
     }.get(name, fernet_key())
     path = private(tmp_path / "value", value + "\n")
-    settings = load(**{name: "", f"{name}_FILE": str(path)})
+    settings = load(**MAIL, **{name: "", f"{name}_FILE": str(path)})
     read = {
+        "RESEND_API_KEY": settings.resend_api_key,
         "JWT_SECRET_KEY": settings.jwt_secret_key,
         "JWT_SECRET_KEY_FALLBACKS": ",".join(settings.jwt_secret_key_fallbacks),
         "DATABASE_URL": settings.database_url,
@@ -160,7 +164,7 @@ def test_a_secret_set_in_both_ways_is_refused(name, tmp_path):
     path = private(tmp_path / "value", fernet_key())
     values = {"DATABASE_URL": "sqlite:////x", "ROTATION_DATABASE_URL": "sqlite:////x", "REDIS_URL": "redis://h"}
     changes = {name: values.get(name, fernet_key()), f"{name}_FILE": str(path)}
-    assert only_problem(**changes) == f"{name} and {name}_FILE are both set. Keep one of them."
+    assert only_problem(**MAIL, **changes) == f"{name} and {name}_FILE are both set. Keep one of them."
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -495,6 +499,86 @@ def test_a_url_of_no_redis_is_refused(url):
 # Reports
 
 
+# Mail
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        "no-reply@mail.acme.example",
+        "AudiaPro <no-reply@mail.acme.example>",
+        '"AudiaPro, Ltd." <no-reply@mail.acme.example>',
+        "Überblick GmbH <no-reply@mail.acme.example>",
+    ],
+)
+def test_a_sender_is_an_address_with_or_without_a_name(sender):
+    assert load(RESEND_FROM_EMAIL=sender).mail_from == sender
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        "AudiaPro",
+        "no-reply@",
+        "one@acme.example, other@acme.example",
+        "One <one@acme.example>, other@acme.example",
+        "One <one@acme.example> <other@acme.example>",
+        "AudiaPro <no-reply@acme.example>\r\nBcc: eve@evil.example",
+        "AudiaPro\nBcc: eve@evil.example <no-reply@acme.example>",
+        "Audia\tPro <no-reply@acme.example>",
+        "a@b@acme.example",
+    ],
+)
+def test_what_is_not_one_sender_is_refused(sender):
+    assert only_problem(RESEND_FROM_EMAIL=sender).startswith("RESEND_FROM_EMAIL must be an address")
+
+
+@pytest.mark.parametrize("url", ["https://app.acme.example", "https://app.acme.example/", "https://[::1]:8443/audia"])
+def test_a_public_url_is_kept_without_its_last_slash(url):
+    assert load(PUBLIC_URL=url).public_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "app.acme.example",
+        "//app.acme.example",
+        "http://app.acme.example",
+        "ftp://app.acme.example",
+        "javascript:alert(1)",
+        "https://",
+        "https://user:password@app.acme.example",
+        "https://@app.acme.example",
+        "https://app.acme.example/?next=1",
+        "https://app.acme.example/#top",
+        "https://app.acme.example/a b",
+        'https://app.acme.example/">',
+        "https://app.acme.example\n",
+        "https://app.acme.example:0",
+        "https://app.acme.example:port",
+        "https://[app",
+    ],
+)
+def test_a_public_url_that_links_cannot_begin_with_is_refused(url):
+    url = url.replace("\n", "\n/x")
+    assert only_problem(PUBLIC_URL=url).startswith("PUBLIC_URL must be an absolute URL")
+
+
+def test_development_needs_no_https():
+    assert load(APP_ENV="development", PUBLIC_URL="http://localhost:5000").public_url == "http://localhost:5000"
+
+
+@pytest.mark.parametrize("key", ["re key", "re_ké", "re_\nkey", "re_\x7f"])
+def test_a_mail_key_that_no_header_can_hold_is_refused(key):
+    assert only_problem(**MAIL, RESEND_API_KEY=key).startswith("RESEND_API_KEY has blanks")
+
+
+def test_a_mail_key_needs_a_sender_and_a_public_url():
+    assert [problem.split()[0] for problem in refused(environ(RESEND_API_KEY="re_key"))] == [*MAIL]
+    only_sender = {"RESEND_FROM_EMAIL": MAIL["RESEND_FROM_EMAIL"]}
+    assert load(APP_ENV="development", RESEND_API_KEY="re_key", **only_sender).public_url is None
+
+
 def test_all_problems_are_reported_in_one_go(tmp_path):
     problems = refused(
         {
@@ -512,6 +596,9 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "JWT_ACCESS_TOKEN_EXPIRES": "0",
             "JWT_REFRESH_TOKEN_EXPIRES": "0",
             "FLASK_DEBUG": "1",
+            "RESEND_API_KEY": "re key",
+            "RESEND_FROM_EMAIL": "nobody",
+            "PUBLIC_URL": "localhost",
         }
     )
     for variable in VARIABLES:
@@ -604,8 +691,9 @@ def test_settings_show_no_secret():
         "DATABASE_URL": f"postgresql://u:{CANARY}@h/n",
         "ROTATION_DATABASE_URL": f"postgresql://u:{CANARY}@h/n",
         "REDIS_URL": f"redis://:{CANARY}@h",
+        "RESEND_API_KEY": CANARY,
     }
-    settings = load_settings(secret | urls, None)
+    settings = load_settings(secret | urls | MAIL, None)
     for text in (repr(settings), str(settings), f"{settings}", repr([settings]), repr(settings.keyring)):
         assert not any(value in text for value in (*secret.values(), CANARY))
         assert not any(MasterKey.parse(secret[name])._secret.hex() in text for name in secret if name.startswith("ENC"))

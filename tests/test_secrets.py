@@ -38,7 +38,8 @@ def holds_canary(text):
 
 
 def test_the_bodies_have_every_secret_there_is():
-    secrets = {column.storage.name.removesuffix("_encrypted") for column in inventory(db.metadata)}
+    of_tenants = [column for column in inventory(db.metadata) if column.owner is not None]  # mail: see tests/mail
+    secrets = {column.storage.name.removesuffix("_encrypted") for column in of_tenants}
     assert secrets == {name for body in BODIES.values() for name, value in body.items() if value == CANARY}
 
 

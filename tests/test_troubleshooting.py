@@ -12,7 +12,18 @@ PAGE = (ROOT / "docs/troubleshooting.md").read_text()
 SOURCES = ["app/config.py", "app/key_checks.py", "app/cli/encryption.py", "app/cli/rotation.py"]
 SOURCES += ["app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
 SOURCES += ["app/errors.py", "app/startup.py", "app/web.py"]
-RAISING = {"KeyNotChanged", "RotationRefused", "fail", "append", "_end", "error", "_log_without_parameters"}
+SOURCES += ["app/mail_checks.py", "app/mail/resend.py", "app/mail/service.py"]
+RAISING = {
+    "KeyNotChanged",
+    "NotSent",
+    "RotationRefused",
+    "fail",
+    "append",
+    "_end",
+    "error",
+    "warning",
+    "_log_without_parameters",
+}
 
 
 def literal_parts(node: ast.expr) -> list[str]:

@@ -1,4 +1,7 @@
-"""``flask create-tenant`` and ``flask set-password``. A password is never an argument: arguments are for all to see."""
+"""``flask create-tenant``, ``set-password`` and ``hash-password``.
+
+A password is never an argument: arguments are for all to see.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from flask import Blueprint
 from app.errors import Problem
 from app.extensions import db
 from app.identity import service as identity
+from app.identity.passwords import hash_password
 from app.startup import database_or_exit
 from app.tenants import service as tenants
 
@@ -61,6 +65,16 @@ def set_password(email: str) -> None:
     with refusals():
         identity.set_password(db.session(), email, read_password)
     click.echo(f"Set the password of {email}.")
+
+
+@commands.cli.command("hash-password")
+def hash_password_command() -> None:
+    """Print the Argon2id hash of a password, and nothing else.
+
+    It is asked for, or read from standard input, one line, where that is no terminal.
+    """
+    with refusals():
+        click.echo(hash_password(read_password()))
 
 
 def read_password() -> str:

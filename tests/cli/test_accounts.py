@@ -1,5 +1,6 @@
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from app.extensions import db
 from app.identity.models import Membership, User
 from app.identity.passwords import verify_password
 from app.tenants.models import Tenant
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, make_settings, running
 
 NEW = "a new password"
 INITECH = ["create-tenant", "--name", "Initech", "--subdomain", "initech"]
@@ -56,6 +57,31 @@ def test_the_password_is_one_line_of_standard_input(app, alice, run, line):
     assert run("set-password", alice.email, stdin=line).exit_code == 0
     with app.app_context():
         assert verify_password(db.session.get(User, alice.user_id).password_hash, NEW)
+
+
+@pytest.mark.parametrize("line", [f"{NEW}\n", f"{NEW}\r\n", NEW, f"{NEW}\nanother line\n"])
+def test_a_password_is_hashed_and_nothing_but_the_hash_is_printed(run, line):
+    result = run("hash-password", stdin=line)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert re.fullmatch(r"\$argon2id\$v=19\$m=65536,t=3,p=4\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+\n", result.stdout)
+    assert verify_password(result.stdout.rstrip("\n"), NEW)
+
+
+def test_hashing_needs_no_database():
+    with running(make_settings("postgresql+psycopg://nobody@127.0.0.1:1/none")) as app:
+        result = app.test_cli_runner().invoke(args=["hash-password"], input=NEW)
+    assert verify_password(result.stdout.rstrip("\n"), NEW)
+
+
+def test_every_hash_of_one_password_is_another(run):
+    assert run("hash-password", stdin=NEW).stdout != run("hash-password", stdin=NEW).stdout
+
+
+@pytest.mark.parametrize("password", ["", "\n", "short\n", "x" * 1025, b"\xff\xfe not text\n"])
+def test_no_hash_is_made_of_a_password_that_cannot_be_used(run, password):
+    result = run("hash-password", stdin=password)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "password" in result.stderr
 
 
 def test_blanks_belong_to_the_password(app, alice, run):
@@ -113,7 +139,8 @@ def test_an_unknown_user_is_refused_before_a_password_is_read(alice, run):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["create-tenant"], ["set-password"], ["set-password", "a@b.example", NEW], [*INITECH]]
+    "arguments",
+    [["create-tenant"], ["set-password"], ["set-password", "a@b.example", NEW], [*INITECH], ["hash-password", NEW]],
 )
 def test_wrong_usage_is_status_2(app, run, arguments):
     assert run(*arguments).exit_code == 2

@@ -14,6 +14,7 @@ from tests.encryption.databases import DIALECTS, ROOT, Database, id_of, new_key
 
 COLUMNS = [
     "api_credentials.secret",
+    "mails.content",
     "payment_accounts.client_secret",
     "phone_systems.password",
     "phone_systems.webhook_password",
@@ -65,6 +66,7 @@ def test_status_is_told_as_json_in_the_documented_shape(database, key, old, rows
         "fallbacks": [id_of(old)],
         "columns": [
             {"column": "api_credentials.secret", "null": 0, "keys": {}},
+            {"column": "mails.content", "null": 0, "keys": {}},
             {"column": "payment_accounts.client_secret", "null": 0, "keys": {}},
             {"column": "phone_systems.password", "null": 0, "keys": {id_of(old): 2, id_of(key): 1}},
             {"column": "phone_systems.webhook_password", "null": 2, "keys": {id_of(old): 1}},
