@@ -20,6 +20,7 @@ from flask import Response, current_app, g
 from flask_limiter import RateLimitExceeded
 from limits.errors import StorageError
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException
 
 from app.database import uuid7
@@ -60,6 +61,15 @@ class Conflict(Problem):
     status = HTTPStatus.CONFLICT
 
 
+class OutdatedVersion(Conflict):
+    """Somebody else changed the object after the sender of a change had read it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "It was changed meanwhile, nothing of this was stored: read it again, and change what it is now."
+        )
+
+
 class Invalid(Problem):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -94,6 +104,7 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(EncryptionError, _secret_unavailable)
     app.register_error_handler(KeyRefused, _keys_unavailable)
     app.register_error_handler(IntegrityError, _integrity_error)
+    app.register_error_handler(StaleDataError, _outdated)
     app.register_error_handler(OperationalError, _database_unavailable)
     app.register_error_handler(Exception, _failure)
 
@@ -179,6 +190,12 @@ def _integrity_error(error: IntegrityError) -> Response:
         return _unavailable("This process holds an encryption key that was retired. Try again.")
     _log_without_parameters("the database refused a change", error)
     return problem(HTTPStatus.CONFLICT, "The change conflicts with what is stored.")
+
+
+def _outdated(error: StaleDataError) -> Response:
+    """The database has another version of a row than the one that was read to be changed, or none any more."""
+    db.session.rollback()
+    return _refused(OutdatedVersion())
 
 
 def _database_unavailable(error: OperationalError) -> Response:

@@ -49,9 +49,15 @@ class Record(Output):
     updated_at: datetime
 
 
-def not_required() -> Any:
+class VersionedRecord(Record):
+    """What every stored object shows that people change."""
+
+    version: int = Field(description="One more with each change; tells whether somebody changed the object meanwhile")
+
+
+def not_required(**more: Any) -> Any:
     """The default of a field that a PATCH may leave out but not set to null. Never read: see :meth:`Input.given`."""
-    return Field(default_factory=lambda: None)
+    return Field(default_factory=lambda: None, **more)
 
 
 def _plain(value: Any) -> Any:
@@ -95,6 +101,9 @@ def time_zones() -> frozenset[str]:
 
 PlainText = Annotated[str, BeforeValidator(_trimmed), Field(min_length=1, max_length=255), AfterValidator(_single_line)]
 """A line of text without blanks around it: a database may refuse control characters, and people cannot see them."""
+
+Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""The version of an object that people change."""
 
 TimeZone = Annotated[str, Field(max_length=255), AfterValidator(_known_time_zone)]
 """The name of an IANA time zone."""

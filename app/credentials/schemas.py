@@ -6,8 +6,8 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.integrations.schemas import Written
-from app.schemas import Input, PlainText, Record, Secret, UtcTime, not_required
+from app.integrations.schemas import Changes, Written
+from app.schemas import Input, PlainText, Secret, UtcTime, VersionedRecord, not_required
 
 
 class ApiCredentialIn(Input):
@@ -17,12 +17,12 @@ class ApiCredentialIn(Input):
     expires_at: UtcTime | None = Field(None, description="When the provider stops accepting it")
 
 
-class ApiCredentialChanges(ApiCredentialIn):
+class ApiCredentialChanges(Changes, ApiCredentialIn):
     name: PlainText = not_required()
     provider: PlainText = not_required()
 
 
-class ApiCredentialOut(Record):
+class ApiCredentialOut(VersionedRecord):
     name: str
     provider: str
     secret_set: bool

@@ -10,18 +10,18 @@ from flask import url_for
 
 from app.extensions import db
 from app.identity.access import current_membership
-from app.integrations.schemas import Written
+from app.integrations.schemas import Changes, DeleteQuery, Written
 from app.integrations.service import Integrations
 from app.pagination import Page, PageQuery
-from app.schemas import Input, Record
+from app.schemas import Input, VersionedRecord
 
 
 class Schemas(NamedTuple):
     """What comes in (to create, to change) and goes out (an object, the answer to a change, and to a creation)."""
 
     given: type[Input]
-    changes: type[Input]
-    shown: type[Record]
+    changes: type[Changes]
+    shown: type[VersionedRecord]
     written: type[Written]
     created: type[Written]
 
@@ -55,22 +55,24 @@ def integration_routes(
     @api.get("/<uuid:id>")
     @api.output(schemas.shown)
     @api.doc(summary=f"Show {one}")
-    def show(id: UUID) -> Record:
+    def show(id: UUID) -> VersionedRecord:
         return schemas.shown.model_validate(integrations.get(db.session(), current_membership().tenant_id, id))
 
     @api.patch("/<uuid:id>")
     @api.input(schemas.changes)
     @api.output(schemas.written)
     @api.doc(summary=f"Change {one}")
-    def change(id: UUID, json_data: Input) -> Written:
-        tenant_id = current_membership().tenant_id
-        return schemas.written.changed(*integrations.update(db.session(), tenant_id, id, json_data.given()))
+    def change(id: UUID, json_data: Changes) -> Written:
+        tenant_id, changes = current_membership().tenant_id, json_data.given()
+        version = changes.pop("version", None)
+        return schemas.written.changed(*integrations.update(db.session(), tenant_id, id, changes, version))
 
     @api.delete("/<uuid:id>")
+    @api.input(DeleteQuery, location="query")
     @api.output({}, status_code=204)
     @api.doc(summary=f"Delete {one}")
-    def delete(id: UUID) -> tuple[str, int]:
-        integrations.delete(db.session(), current_membership().tenant_id, id)
+    def delete(id: UUID, query_data: DeleteQuery) -> tuple[str, int]:
+        integrations.delete(db.session(), current_membership().tenant_id, id, query_data.version)
         return "", 204
 
     return api

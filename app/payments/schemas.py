@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.integrations.schemas import Written
-from app.schemas import Input, PlainText, Record, Secret, not_required
+from app.integrations.schemas import Changes, Written
+from app.schemas import Input, PlainText, Secret, VersionedRecord, not_required
 
 Provider = Literal["paypal"]
 Mode = Literal["sandbox", "live"]
@@ -24,12 +24,12 @@ class PaymentAccountIn(Input):
     webhook_id: PlainText | None = None
 
 
-class PaymentAccountChanges(PaymentAccountIn):
+class PaymentAccountChanges(Changes, PaymentAccountIn):
     provider: Provider = not_required()
     mode: Mode = not_required()
 
 
-class PaymentAccountOut(Record):
+class PaymentAccountOut(VersionedRecord):
     provider: str
     mode: str
     client_id: str | None

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AnyHttpUrl, ConfigDict, Field, TypeAdapter, ValidationError
 
-from app.integrations.schemas import Written
+from app.integrations.schemas import Changes, Written
 from app.phone_systems.vendors import VENDORS
-from app.schemas import Input, PlainText, Record, Secret, TimeZone, not_required
+from app.schemas import Input, PlainText, Secret, TimeZone, VersionedRecord, not_required
 
 
 def _known_vendor(name: str) -> str:
@@ -58,14 +58,14 @@ class PhoneSystemIn(Input):
     time_zone: TimeZone | None = Field(None, description="Of the PBX's clock; the tenant's if not given")
 
 
-class PhoneSystemChanges(PhoneSystemIn):
+class PhoneSystemChanges(Changes, PhoneSystemIn):
     name: PlainText = not_required()
     vendor: Vendor = not_required()
     webhook_username: UserName | None = Field(None, description="Signs the PBX in to us")
     webhook_password: Secret | None = Field(None, description="Signs the PBX in to us; null refuses all deliveries")
 
 
-class PhoneSystemOut(Record):
+class PhoneSystemOut(VersionedRecord):
     name: str
     vendor: str
     base_url: str | None
