@@ -16,12 +16,12 @@ from typing import Final
 
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
-from flask import Response, current_app, g
+from flask import Response, current_app, g, request
 from flask_limiter import RateLimitExceeded
 from limits.errors import StorageError
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.orm.exc import StaleDataError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from app.database import uuid7
 from app.encryption import AppEncryption, EncryptionError
@@ -156,7 +156,10 @@ def _http_error(error: HTTPException) -> Response:
     if status < HTTPStatus.BAD_REQUEST:  # a redirect
         return Response(status=status, headers=dict(response.headers))
     kept = {name: value for name in ("Allow", "Retry-After") if (value := response.headers.get(name))}
-    return problem(status, error.description or HTTPStatus(status).description, headers=kept)
+    detail = error.description or HTTPStatus(status).description
+    if isinstance(error, BadRequest) and request.is_json:  # the library's words are for people with a browser
+        detail = "The body is not JSON in UTF-8, or has NaN, the same key twice, or too deep a nesting."
+    return problem(status, detail, headers=kept)
 
 
 def _rate_limited(error: RateLimitExceeded) -> Response:
