@@ -30,7 +30,9 @@ class DeleteQuery(BaseModel):
 class Written(Output):
     """What the answer to a change says on top of the object."""
 
-    notices: list[Notice] = Field([], description="What the change brought with it")
+    notices: list[Notice] = Field(
+        [], description="What the change brought with it that was not asked for, such as a secret that was removed"
+    )
 
     @classmethod
     def changed(cls, row: Any, notices: list[Notice]) -> Self:
