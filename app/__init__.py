@@ -17,6 +17,7 @@ from app.cli.rotation import commands as rotation_commands
 from app.config import PROJECT, Settings, load_settings
 from app.credentials.api import api as credentials_api
 from app.database import engine_options
+from app.documentation.api import api as documentation_api
 from app.identity import access, tokens
 from app.identity.api import login, me, refresh
 from app.mail import delivery
@@ -38,6 +39,7 @@ BLUEPRINTS = (
     (calls_api, access.signed_in),
     (hooks_api, access.phone_system),
     (status_api, access.public),
+    (documentation_api, access.public),
 )
 
 

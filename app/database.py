@@ -15,12 +15,12 @@ from flask import has_request_context, request
 from sqlalchemy import Engine, MetaData, event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.encryption.storage import UtcTimestamp
 
-__all__ = ["Base", "Timestamps", "UtcTimestamp", "engine_options", "now", "primary_key", "uuid7"]
+__all__ = ["Base", "Timestamps", "UtcTimestamp", "Versioned", "engine_options", "now", "primary_key", "uuid7"]
 
 SQLITE_BUSY_SECONDS: Final = 15
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -60,6 +60,20 @@ class Timestamps:
 
     created_at: Mapped[datetime] = mapped_column(UtcTimestamp(), default=now)
     updated_at: Mapped[datetime] = mapped_column(UtcTimestamp(), default=now, onupdate=now)
+
+
+class Versioned:
+    """A row that people change. ``version`` is 1 when it is made and one more with each change; rotating the encryption
+    key is none. The database itself refuses to write over a version that is not the one that was read: StaleDataError.
+    """
+
+    # The default is for processes of the release before, which know nothing of versions and still insert rows.
+    version: Mapped[int] = mapped_column(server_default="1")
+
+    @declared_attr.directive
+    @classmethod
+    def __mapper_args__(cls) -> dict[str, Any]:
+        return {"version_id_col": cls.version}
 
 
 def engine_options(url: str) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from typing import Final
 
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
-from flask import Response, current_app, g
+from flask import Response, current_app, g, request
 from flask_limiter import RateLimitExceeded
 from limits.errors import StorageError
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
-from werkzeug.exceptions import HTTPException
+from sqlalchemy.orm.exc import StaleDataError
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from app.database import uuid7
 from app.encryption import AppEncryption, EncryptionError
@@ -60,6 +61,15 @@ class Conflict(Problem):
     status = HTTPStatus.CONFLICT
 
 
+class OutdatedVersion(Conflict):
+    """Somebody else changed the object after the sender of a change had read it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "It was changed meanwhile, nothing of this was stored: read it again, and change what it is now."
+        )
+
+
 class Invalid(Problem):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -94,6 +104,7 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(EncryptionError, _secret_unavailable)
     app.register_error_handler(KeyRefused, _keys_unavailable)
     app.register_error_handler(IntegrityError, _integrity_error)
+    app.register_error_handler(StaleDataError, _outdated)
     app.register_error_handler(OperationalError, _database_unavailable)
     app.register_error_handler(Exception, _failure)
 
@@ -145,7 +156,10 @@ def _http_error(error: HTTPException) -> Response:
     if status < HTTPStatus.BAD_REQUEST:  # a redirect
         return Response(status=status, headers=dict(response.headers))
     kept = {name: value for name in ("Allow", "Retry-After") if (value := response.headers.get(name))}
-    return problem(status, error.description or HTTPStatus(status).description, headers=kept)
+    detail = error.description or HTTPStatus(status).description
+    if isinstance(error, BadRequest) and request.is_json:  # the library's words are for people with a browser
+        detail = "The body is not JSON in UTF-8, or has NaN, the same key twice, or too deep a nesting."
+    return problem(status, detail, headers=kept)
 
 
 def _rate_limited(error: RateLimitExceeded) -> Response:
@@ -179,6 +193,12 @@ def _integrity_error(error: IntegrityError) -> Response:
         return _unavailable("This process holds an encryption key that was retired. Try again.")
     _log_without_parameters("the database refused a change", error)
     return problem(HTTPStatus.CONFLICT, "The change conflicts with what is stored.")
+
+
+def _outdated(error: StaleDataError) -> Response:
+    """The database has another version of a row than the one that was read to be changed, or none any more."""
+    db.session.rollback()
+    return _refused(OutdatedVersion())
 
 
 def _database_unavailable(error: OperationalError) -> Response:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.encryption.storage import UtcTimestamp
 from app.errors import Invalid
+from app.schemas import not_required
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT", bound=BaseModel)
@@ -26,14 +27,16 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(50, ge=1, le=200, description="How many items at the most")
-    cursor: str | None = Field(None, description="`next` of the page before")
+    cursor: str = not_required(description="`next` of the page before; the first page without it")
 
 
 class Page(BaseModel, Generic[ItemT]):
     """The answer of every list."""
 
     items: list[ItemT]
-    next: str | None = Field(description="Cursor of the next page, if there is one")
+    next: str | None = Field(
+        description="The cursor of the next page; null on the last one", examples=["WyIwMTliNDk1ZS0wMDAwIl0"]
+    )
 
     @classmethod
     def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:

@@ -46,12 +46,20 @@ class Record(Output):
 
     id: UUID
     created_at: datetime
-    updated_at: datetime
+    updated_at: datetime = Field(description="When it was last changed, or made")
 
 
-def not_required() -> Any:
+class VersionedRecord(Record):
+    """What every stored object shows that people change."""
+
+    version: int = Field(
+        examples=[1], description="One more with each change; tells whether somebody changed the object meanwhile"
+    )
+
+
+def not_required(**more: Any) -> Any:
     """The default of a field that a PATCH may leave out but not set to null. Never read: see :meth:`Input.given`."""
-    return Field(default_factory=lambda: None)
+    return Field(default_factory=lambda: None, **more)
 
 
 def _plain(value: Any) -> Any:
@@ -93,13 +101,21 @@ def time_zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones() - {"localtime", "Factory"})  # the machine's, and none at all
 
 
-PlainText = Annotated[str, BeforeValidator(_trimmed), Field(min_length=1, max_length=255), AfterValidator(_single_line)]
+PlainText = Annotated[
+    str,
+    BeforeValidator(_trimmed),
+    Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"}),
+    AfterValidator(_single_line),
+]
 """A line of text without blanks around it: a database may refuse control characters, and people cannot see them."""
 
-TimeZone = Annotated[str, Field(max_length=255), AfterValidator(_known_time_zone)]
+Version = Annotated[int, Field(ge=1, le=2**31 - 1, examples=[1])]
+"""The version of an object that people change."""
+
+TimeZone = Annotated[str, Field(max_length=255, examples=["Europe/Berlin"]), AfterValidator(_known_time_zone)]
 """The name of an IANA time zone."""
 
-Secret = Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=4096, examples=["…"])]
 """A secret, character by character as it was sent."""
 
 UtcTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_in_utc)]

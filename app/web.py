@@ -24,8 +24,8 @@ HEADERS: Final = {
 }
 STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000; includeSubDomains"
 
-# Blueprints that say how the service is, also when it is not well.
-_ALWAYS_ANSWER: Final = frozenset({"status"})
+# Blueprints that say what the service is and how it is, also when it is not well.
+_ALWAYS_ANSWER: Final = frozenset({"documentation", "openapi", "status"})
 _check = threading.Lock()
 
 

@@ -3,6 +3,7 @@
 One cast in all tests: Alice owns the tenant acme, Bob is a member on her team, Charlie owns another tenant.
 """
 
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from uuid import UUID
 import flask_migrate
 import pytest
 from apiflask import APIFlask
+from flask import Response, request
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
@@ -153,13 +155,39 @@ def settings(database_url: str) -> Settings:
     return make_settings(database_url)
 
 
+Answered = tuple[str, str, str]  # the path, the method in lower case, the status
+
+
+@pytest.fixture(scope="session")
+def documented() -> set[Answered]:
+    """Every answer that the description of the API knows."""
+    with running(make_settings("sqlite://")) as app, app.app_context():
+        spec: Any = app.spec
+    return {
+        (path, method, status)
+        for path, methods in spec["paths"].items()
+        for method, operation in methods.items()
+        for status in operation["responses"]
+    }
+
+
 @pytest.fixture
-def app(settings: Settings) -> Iterator[APIFlask]:
-    """The application, ready to serve."""
+def app(settings: Settings, documented: set[Answered]) -> Iterator[APIFlask]:
+    """The application, ready to serve. No test may see it answer with a status that its description does not have."""
+    described, seen = {(path, method) for path, method, _ in documented}, set()
+
+    def see(response: Response) -> Response:
+        path = re.sub(r"<(?:[^<:]+:)?([^>]+)>", r"{\1}", request.url_rule.rule) if request.url_rule else ""
+        if (path, request.method.lower()) in described:
+            seen.add((path, request.method.lower(), str(response.status_code)))
+        return response
+
     with running(settings) as app:
+        app.after_request(see)
         with app.app_context():
             app.extensions["encryption"].check_and_register(db.engine)
         yield app
+    assert {answer for answer in seen - documented if answer[2] != "500"} == set()
 
 
 @pytest.fixture

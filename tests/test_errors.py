@@ -55,7 +55,7 @@ def test_malformed_json_is_a_bad_request(app, alice):
     for name, body in MALFORMED.items():
         answer = alice.client.post(URL, data=body, content_type="application/json")
         assert answer.status_code == 400, name
-        is_problem(answer, 400)
+        assert "not JSON" in is_problem(answer, 400)["detail"]
     assert stored(app) == 0
 
 

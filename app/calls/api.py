@@ -17,7 +17,7 @@ api = APIBlueprint("calls", __name__, url_prefix="/api/calls", tag="Calls")
 
 @api.get("")
 @api.input(PageQuery, location="query")
-@api.output(Page[CallOut])
+@api.output(Page[CallOut], description="A page")
 @api.doc(summary="List the call records, newest first")
 def list_page(query_data: PageQuery) -> dict[str, Any]:
     items, following = service.list_calls(db.session(), current_membership().tenant_id, query_data)

@@ -11,6 +11,7 @@ from flask_limiter.util import get_remote_address
 from werkzeug.exceptions import UnsupportedMediaType
 
 from app.calls import throttle
+from app.calls.description import RESPONSES, request_body
 from app.calls.service import store_records
 from app.errors import Unauthenticated, problem
 from app.extensions import db
@@ -26,18 +27,10 @@ api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
 @api.post("/<subdomain>/<phone_system_id>/cdr")
 @api.doc(
     summary="Deliver call records",
-    description="As the phone system sends them. Authenticated with its webhook user name and password.",
-    responses={
-        200: "All of the records were stored before",
-        201: "At least one record is new",
-        400: "Malformed: nothing was stored",
-        401: "Wrong credentials, or no such phone system",
-        413: "Larger than 64 KiB",
-        415: "Not a content type of this kind of phone system",
-        422: "Not understood: nothing was stored",
-        429: "Too many deliveries, or too many refused ones",
-        503: "Not at the moment: nothing was stored",
-    },
+    description="As the phone system sends them, which signs in with its webhook user name and password. To deliver "
+    "again is safe: a record is stored once.",
+    extensions={"requestBody": request_body()},
+    responses=RESPONSES,
 )
 def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, Any], int]:
     """Authenticate first: who has no credentials learns nothing but that."""

@@ -13,4 +13,5 @@ api = integration_routes(
     Schemas(ApiCredentialIn, ApiCredentialChanges, ApiCredentialOut, ApiCredentialWritten, ApiCredentialWritten),
     one="an API credential",
     several="API credentials",
+    example={"expires_at": "2030-01-31T12:00:00Z"},
 )

@@ -6,13 +6,14 @@ from datetime import datetime
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database import Timestamps, UtcTimestamp
+from app.database import UtcTimestamp
 from app.encryption import encrypted
 from app.extensions import Model
-from app.tenancy import TenantOwned, tenant_key
+from app.integrations.models import Integration
+from app.tenancy import tenant_key
 
 
-class ApiCredential(TenantOwned, Timestamps, Model):
+class ApiCredential(Integration, Model):
     """A third party's API key. ``expires_at`` is when the third party stops accepting it, where that is known."""
 
     __tablename__ = "api_credentials"

@@ -6,28 +6,30 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.integrations.schemas import Written
-from app.schemas import Input, PlainText, Record, Secret, UtcTime, not_required
+from app.integrations.schemas import Changes, Written
+from app.schemas import Input, PlainText, Secret, UtcTime, VersionedRecord, not_required
 
 
 class ApiCredentialIn(Input):
-    name: PlainText
-    provider: PlainText
-    secret: Secret | None = Field(None, description="Removed by changing the provider, unless it is sent again")
+    name: PlainText = Field(examples=["Transcription"], description="For people to tell it from others")
+    provider: PlainText = Field(examples=["deepgram"], description="Whose API it is")
+    secret: Secret | None = Field(
+        None, description="The API key. Removed by changing the provider, unless it is sent again"
+    )
     expires_at: UtcTime | None = Field(None, description="When the provider stops accepting it")
 
 
-class ApiCredentialChanges(ApiCredentialIn):
+class ApiCredentialChanges(Changes, ApiCredentialIn):
     name: PlainText = not_required()
     provider: PlainText = not_required()
 
 
-class ApiCredentialOut(Record):
-    name: str
-    provider: str
-    secret_set: bool
+class ApiCredentialOut(VersionedRecord):
+    name: str = Field(examples=["Transcription"])
+    provider: str = Field(examples=["deepgram"], description="Whose API it is")
+    secret_set: bool = Field(description="Whether there is a secret; it is never shown")
     secret_changed_at: datetime | None
-    expires_at: datetime | None
+    expires_at: datetime | None = Field(description="When the provider stops accepting it")
 
 
 class ApiCredentialWritten(ApiCredentialOut, Written):

@@ -26,8 +26,14 @@ me = APIBlueprint("me", __name__, url_prefix="/api/me", tag="Sign-in")
 @login.post("")
 @limiter.limit(throttle.PER_ADDRESS)
 @login.input(Credentials)
-@login.output(Tokens)
-@login.doc(summary="Sign in", responses=[401, 429, 503])
+@login.output(Tokens, description="Signed in")
+@login.doc(
+    summary="Sign in",
+    responses={
+        401: "The e-mail address, the password or the tenant is not right",
+        429: "Too many attempts from this address, or to sign in to this account",
+    },
+)
 def sign_in(json_data: Credentials) -> dict[str, Any]:
     account, session = service.account_of(json_data.email), db.session()
     attempt = throttle.Attempt(account, get_remote_address())
@@ -45,14 +51,14 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
 
 
 @refresh.post("")
-@refresh.output(AccessToken)
+@refresh.output(AccessToken, description="A new access token")
 @refresh.doc(summary="Get a new access token for a refresh token")
 def renew() -> dict[str, Any]:
     return _new_access_token(_subject(current_membership()))
 
 
 @me.get("")
-@me.output(Me)
+@me.output(Me, description="The user and the tenant")
 @me.doc(summary="Show who is signed in, and to which tenant")
 def show() -> Me:
     return Me.model_validate(current_membership())

@@ -12,34 +12,36 @@ from app.schemas import Input, Output, PlainText
 
 
 class Credentials(Input):
-    email: PlainText
-    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST)]
-    tenant: PlainText | None = Field(None, description="Subdomain of the tenant, for a user who belongs to several")
+    email: PlainText = Field(examples=["ada@acme.example"])
+    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST, examples=["…"])]
+    tenant: PlainText | None = Field(
+        None, examples=["acme"], description="Subdomain of the tenant, for a user who belongs to several"
+    )
 
 
 class AccessToken(Output):
-    access_token: str
+    access_token: str = Field(examples=["eyJ…"], description="For `Authorization: Bearer …` of all other requests")
     token_type: Literal["Bearer"] = "Bearer"
-    expires_in: int = Field(description="Seconds until the access token expires")
+    expires_in: int = Field(examples=[900], description="Seconds until the access token expires")
 
 
 class Tokens(AccessToken):
-    refresh_token: str
+    refresh_token: str = Field(examples=["eyJ…"], description="For `POST /api/refresh`, and for nothing else")
 
 
 class UserOut(Output):
     id: UUID
-    email: str
+    email: str = Field(examples=["ada@acme.example"])
 
 
 class TenantOut(Output):
     id: UUID
-    name: str
-    subdomain: str
-    time_zone: str
+    name: str = Field(examples=["Acme Ltd"])
+    subdomain: str = Field(examples=["acme"], description="Part of the addresses that its phone systems deliver to")
+    time_zone: str = Field(examples=["Europe/Berlin"], description="Of phone systems that have none of their own")
 
 
 class Me(Output):
     user: UserOut
     tenant: TenantOut
-    role: Literal["owner", "admin", "member"]
+    role: Literal["owner", "admin", "member"] = Field(description="Owners and admins keep the integrations")

@@ -11,11 +11,11 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.errors import NotFound
+from app.errors import NotFound, OutdatedVersion
+from app.integrations.models import Integration
 from app.pagination import PageQuery, fetch_page
-from app.tenancy import TenantOwned
 
-T = TypeVar("T", bound=TenantOwned)
+T = TypeVar("T", bound=Integration)
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,23 @@ class Integrations(Generic[T]):
             raise NotFound("There is nothing here under this id.")
         return row
 
+    def _get_to_change(self, session: Session, tenant_id: UUID, row_id: UUID, version: int | None) -> T:
+        row = self.get(session, tenant_id, row_id, to_change=True)
+        if version not in (None, row.version):
+            raise OutdatedVersion()
+        return row
+
     def update(
-        self, session: Session, tenant_id: UUID, row_id: UUID, changes: Mapping[str, Any]
+        self, session: Session, tenant_id: UUID, row_id: UUID, changes: Mapping[str, Any], version: int | None = None
     ) -> tuple[T, list[Notice]]:
         """The row with the attributes ``changes`` set, and what their sender should know.
 
+        version: the one that the sender read, or None for whichever it is.
+
         A stored secret was entered for where it is sent: changing that removes it, with a notice, unless ``changes``
-        has it again. Raises :class:`~app.errors.NotFound`.
+        has it again. Raises :class:`~app.errors.NotFound` and, for another version, :class:`~app.errors.Conflict`.
         """
-        row = self.get(session, tenant_id, row_id, to_change=True)
+        row = self._get_to_change(session, tenant_id, row_id, version)
         moved = [name for name in self.sent_to if name in changes and changes[name] != getattr(row, name)]
         for name, value in changes.items():
             setattr(row, name, value)
@@ -77,9 +85,9 @@ class Integrations(Generic[T]):
         session.commit()
         return row, notices
 
-    def delete(self, session: Session, tenant_id: UUID, row_id: UUID) -> None:
-        """Raises :class:`~app.errors.NotFound`."""
-        row = self.get(session, tenant_id, row_id, to_change=True)
+    def delete(self, session: Session, tenant_id: UUID, row_id: UUID, version: int | None = None) -> None:
+        """Raises :class:`~app.errors.NotFound` and, for another ``version``, :class:`~app.errors.Conflict`."""
+        row = self._get_to_change(session, tenant_id, row_id, version)
         self.detach(session, row)
         session.delete(row)
         session.commit()

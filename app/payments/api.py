@@ -13,4 +13,5 @@ api = integration_routes(
     Schemas(PaymentAccountIn, PaymentAccountChanges, PaymentAccountOut, PaymentAccountWritten, PaymentAccountWritten),
     one="a payment account",
     several="payment accounts",
+    example={"webhook_id": "0EH40505U7160970P"},
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped
 
-from app.database import Timestamps
 from app.encryption import encrypted
 from app.extensions import Model
-from app.tenancy import TenantOwned, tenant_key
+from app.integrations.models import Integration
+from app.tenancy import tenant_key
 
 
-class PaymentAccount(TenantOwned, Timestamps, Model):
+class PaymentAccount(Integration, Model):
     """Credentials for one ``provider`` in one ``mode``: ``sandbox`` or ``live``."""
 
     __tablename__ = "payment_accounts"

@@ -19,4 +19,5 @@ api = integration_routes(
     Schemas(PhoneSystemIn, PhoneSystemChanges, PhoneSystemOut, PhoneSystemWritten, PhoneSystemCreated),
     one="a phone system",
     several="phone systems",
+    example={"name": "Head office, 2nd floor"},
 )

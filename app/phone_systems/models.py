@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Mapped, relationship
 
-from app.database import Timestamps
 from app.encryption import encrypted
 from app.extensions import Model
-from app.tenancy import TenantOwned, tenant_key
+from app.integrations.models import Integration
+from app.tenancy import tenant_key
 from app.tenants.models import Tenant
 
 
-class PhoneSystem(TenantOwned, Timestamps, Model):
+class PhoneSystem(Integration, Model):
     """A PBX. ``username`` and ``password`` sign us in to it at ``base_url``; with ``webhook_username`` and
     ``webhook_password`` it signs in to us. ``time_zone`` is an IANA name; None means the tenant's."""
 

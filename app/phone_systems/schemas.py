@@ -8,9 +8,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AnyHttpUrl, ConfigDict, Field, TypeAdapter, ValidationError
 
-from app.integrations.schemas import Written
+from app.integrations.schemas import Changes, Written
 from app.phone_systems.vendors import VENDORS
-from app.schemas import Input, PlainText, Record, Secret, TimeZone, not_required
+from app.schemas import Input, PlainText, Secret, TimeZone, VersionedRecord, not_required
 
 
 def _known_vendor(name: str) -> str:
@@ -46,37 +46,46 @@ UserName = Annotated[PlainText, AfterValidator(_without_colon)]
 
 
 class PhoneSystemIn(Input):
-    name: PlainText
-    vendor: Vendor
+    name: PlainText = Field(examples=["Head office"], description="For people to tell it from others")
+    vendor: Vendor = Field(description="What kind of PBX it is")
     base_url: BaseUrl | None = Field(
-        None, description="Where the PBX's API is. Changing it removes the stored password, unless it is sent again"
+        None,
+        examples=["https://pbx.acme.example:8089"],
+        description="Where the PBX's API is. Changing it removes the stored password, unless it is sent again",
     )
-    username: UserName | None = Field(None, description="Signs us in to the PBX")
+    username: UserName | None = Field(None, examples=["api"], description="Signs us in to the PBX")
     password: Secret | None = Field(None, description="Signs us in to the PBX")
-    webhook_username: UserName | None = Field(None, description="Signs the PBX in to us; `pbx` if not given")
+    webhook_username: UserName | None = Field(
+        None, examples=["pbx"], description="Signs the PBX in to us; `pbx` if not given"
+    )
     webhook_password: Secret | None = Field(None, description="Signs the PBX in to us; generated if not given")
     time_zone: TimeZone | None = Field(None, description="Of the PBX's clock; the tenant's if not given")
 
 
-class PhoneSystemChanges(PhoneSystemIn):
+class PhoneSystemChanges(Changes, PhoneSystemIn):
     name: PlainText = not_required()
-    vendor: Vendor = not_required()
-    webhook_username: UserName | None = Field(None, description="Signs the PBX in to us")
+    vendor: Vendor = not_required(description="What kind of PBX it is")
+    webhook_username: UserName | None = Field(None, examples=["pbx"], description="Signs the PBX in to us")
     webhook_password: Secret | None = Field(None, description="Signs the PBX in to us; null refuses all deliveries")
 
 
-class PhoneSystemOut(Record):
-    name: str
-    vendor: str
-    base_url: str | None
-    username: str | None
-    password_set: bool
+class PhoneSystemOut(VersionedRecord):
+    name: str = Field(examples=["Head office"])
+    vendor: str = Field(examples=["asterisk"], description="What kind of PBX it is")
+    base_url: str | None = Field(examples=["https://pbx.acme.example:8089"], description="Where the PBX's API is")
+    username: str | None = Field(examples=["api"], description="Signs us in to the PBX")
+    password_set: bool = Field(description="Whether there is a password; it is never shown")
     password_changed_at: datetime | None
-    webhook_username: str | None
-    webhook_password_set: bool
+    webhook_username: str | None = Field(examples=["pbx"], description="Signs the PBX in to us")
+    webhook_password_set: bool = Field(
+        description="Whether there is a password; without one all deliveries are refused"
+    )
     webhook_password_changed_at: datetime | None
-    webhook_path: str = Field(description="Where the PBX delivers its call records")
-    time_zone: str | None
+    webhook_path: str = Field(
+        examples=["/hooks/acme/0199b2c4-7d1e-7c3a-9f58-2b6f0c1d4e5a/cdr"],
+        description="Where the PBX delivers its call records",
+    )
+    time_zone: str | None = Field(examples=["Europe/Berlin"], description="Of the PBX's clock; null is the tenant's")
 
 
 class PhoneSystemWritten(PhoneSystemOut, Written):
@@ -87,7 +96,10 @@ class PhoneSystemCreated(PhoneSystemWritten):
     model_config = ConfigDict(from_attributes=False)  # a stored password must not be read into this by its name
 
     webhook_password: str | None = Field(
-        None, description="Shown this once, if it was generated", exclude_if=lambda password: password is None
+        None,
+        examples=["pW3k…"],
+        description="Shown this once, if it was generated",
+        exclude_if=lambda password: password is None,
     )
 
     @classmethod

@@ -3,39 +3,78 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final, Literal, cast
 
 from apiflask import APIBlueprint, APIFlask
 from flask import current_app
+from pydantic import Field
 
 from app.extensions import db
+from app.schemas import Output
 from app.status.service import READY, check_readiness
 
 api = APIBlueprint("status", __name__, tag="Status")
 
 
+class Home(Output):
+    name: str = Field(examples=["AudiaPro"])
+    description: str = Field(examples=["Multi-tenant backend for call insight"])
+    version: str = Field(examples=["0.1.0"], description="Of the service")
+    links: dict[str, str] = Field(examples=[{"documentation": "/docs", "openapi": "/openapi.json"}])
+
+
+class Alive(Output):
+    status: Literal["ok"]
+
+
+class Ready(Output):
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, str] = Field(
+        examples=[{"database": READY, "migrations": READY, "keys": READY}], description="`ok`, or what is wrong"
+    )
+
+
+NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
+    503: {
+        "description": "At least one check failed",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Ready"},
+                "example": {
+                    "status": "unavailable",
+                    "checks": {"database": "The database cannot be reached.", "migrations": "Unknown while …"},
+                },
+            }
+        },
+    }
+}
+
+
 @api.get("/")
+@api.output(Home, description="The service, and where to go on")
 @api.doc(summary="Say what this is")
 def home() -> dict[str, Any]:
     return {
         "name": "AudiaPro",
         "description": "Multi-tenant backend for call insight that keeps other people's secrets",
         "version": cast(APIFlask, current_app).version,
-        "links": {"openapi": "/openapi.json", "health": "/healthz", "readiness": "/readyz"},
+        "links": {"documentation": "/docs", "openapi": "/openapi.json", "health": "/healthz", "readiness": "/readyz"},
     }
 
 
 @api.get("/healthz")
+@api.output(Alive, description="It is")
 @api.doc(summary="Is the process alive?", description="Asks nothing of the database.")
 def alive() -> dict[str, str]:
     return {"status": READY}
 
 
 @api.get("/readyz")
+@api.output(Ready, description="It can")
 @api.doc(
     summary="Can the process serve?",
     description="Checks the database, its migrations and the encryption keys.",
-    responses={503: "At least one check failed: see checks"},
+    responses=NOT_READY,
 )
 def ready() -> tuple[dict[str, Any], int]:
     checks = check_readiness(db.engine)

@@ -50,7 +50,7 @@ WITH_THE_ATTRIBUTE = {
         PhoneSystem, [values(tenant, password=PLAINTEXT)]
     ),
     "bulk_update_mappings": lambda s, row, tenant: s.bulk_update_mappings(
-        PhoneSystem, [{"id": row, "password": PLAINTEXT}]
+        PhoneSystem, [{"id": row, "version": 1, "password": PLAINTEXT}]
     ),
     "insert, list": lambda s, row, tenant: s.execute(insert(PhoneSystem), [values(tenant, password=PLAINTEXT)]),
     "insert, list of two kinds": lambda s, row, tenant: s.execute(
@@ -73,7 +73,9 @@ WITH_THE_ATTRIBUTE = {
     "update, values of attributes": lambda s, row, tenant: s.execute(
         update(PhoneSystem).values({PhoneSystem.password: PLAINTEXT})
     ),
-    "update, by key": lambda s, row, tenant: s.execute(update(PhoneSystem), [{"id": row, "password": PLAINTEXT}]),
+    "update, by key": lambda s, row, tenant: s.execute(
+        update(PhoneSystem), [{"id": row, "version": 1, "password": PLAINTEXT}]
+    ),
     "update, to None": lambda s, row, tenant: s.execute(update(PhoneSystem).values(password=None)),
     "Query.update, names": lambda s, row, tenant: s.query(PhoneSystem).update({"password": PLAINTEXT}),
     "Query.update, attributes": lambda s, row, tenant: s.query(PhoneSystem).update({PhoneSystem.password: PLAINTEXT}),
@@ -113,7 +115,7 @@ INTO_THE_STORAGE = {
     "insert, empty": lambda s, row, tenant: s.execute(insert(TABLE).values(values(tenant, password_encrypted=""))),
     "update": lambda s, row, tenant: s.execute(update(PhoneSystem).values(password_encrypted=PLAINTEXT)),
     "update, by key": lambda s, row, tenant: s.execute(
-        update(PhoneSystem), [{"id": row, "password_encrypted": PLAINTEXT}]
+        update(PhoneSystem), [{"id": row, "version": 1, "password_encrypted": PLAINTEXT}]
     ),
     "update, table": lambda s, row, tenant: s.execute(
         update(TABLE).where(TABLE.c.id == row).values(password_encrypted=Pending(PLAINTEXT.encode()))
@@ -135,7 +137,9 @@ OF_WHAT_BINDS = {
     "update, computed": lambda s, row, tenant: s.execute(
         update(PhoneSystem).values(tenant_id=bindparam("other", tenant, TABLE.c.tenant_id.type))
     ),
-    "update, by key": lambda s, row, tenant: s.execute(update(PhoneSystem), [{"id": row, "tenant_id": tenant}]),
+    "update, by key": lambda s, row, tenant: s.execute(
+        update(PhoneSystem), [{"id": row, "version": 1, "tenant_id": tenant}]
+    ),
     "update, key": lambda s, row, tenant: s.execute(update(PhoneSystem).values(id=uuid4())),
     "update, evaluated": lambda s, row, tenant: s.execute(
         update(PhoneSystem).values(tenant_id=tenant), execution_options={"synchronize_session": "evaluate"}
@@ -145,7 +149,7 @@ OF_WHAT_BINDS = {
     ),
     "Query.update": lambda s, row, tenant: s.query(PhoneSystem).update({"tenant_id": tenant}),
     "bulk_update_mappings": lambda s, row, tenant: s.bulk_update_mappings(
-        PhoneSystem, [{"id": row, "tenant_id": tenant}]
+        PhoneSystem, [{"id": row, "version": 1, "tenant_id": tenant}]
     ),
     "bulk_save_objects": lambda s, row, tenant: s.bulk_save_objects([loaded(s, row, tenant_id=tenant)]),
     "Core, owner": lambda s, row, tenant: s.connection().execute(
@@ -212,9 +216,9 @@ def test_other_columns_can_be_updated_in_bulk(session, stored, tenants):
     before = stored.column("password_encrypted")
     session.execute(update(PhoneSystem).where(PhoneSystem.tenant_id == tenants[0]).values(name="one"))
     assert stored_name(session, stored) == "one"
-    session.execute(update(PhoneSystem), [{"id": stored.id, "name": "two"}])
+    session.execute(update(PhoneSystem), [{"id": stored.id, "version": 1, "name": "two"}])
     session.query(PhoneSystem).filter_by(id=stored.id).update({"vendor": "v"})
-    session.bulk_update_mappings(PhoneSystem, [{"id": stored.id, "username": "u"}])
+    session.bulk_update_mappings(PhoneSystem, [{"id": stored.id, "version": 2, "username": "u"}])
     session.connection().execute(
         update(TABLE).where(TABLE.c.id == bindparam("row")), {"row": stored.id, "base_url": "b"}
     )

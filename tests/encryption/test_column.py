@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import inspect, select
 from sqlalchemy.exc import IntegrityError, InvalidRequestError
 from sqlalchemy.orm import Session, load_only
+from sqlalchemy.orm.exc import StaleDataError
 
 from app.encryption import EncryptionError, sealed
 from app.encryption.sealed import DoesNotOpen
@@ -471,6 +472,11 @@ def test_two_sessions_change_two_secrets_of_a_row(session, stored):
         same = load(other, stored)
         same.webhook_password = "theirs"
         other.commit()
+        system.password = "ours"
+        with pytest.raises(StaleDataError):  # the row is not the one that this session read
+            session.commit()
+        session.rollback()
+        assert (stored.secret(), stored.secret("webhook_password")) == ("s3cret", "theirs")
         system.password = "ours"
         session.commit()
     assert (stored.secret(), stored.secret("webhook_password")) == ("ours", "theirs")

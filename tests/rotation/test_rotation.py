@@ -138,7 +138,9 @@ class TestResult:
             event.listen(PhoneSystem, name, lambda *_, name=name: fired.append(name))
         world.rotate(NEW, OLD)
         assert fired == []
-        world.check(NEW)  # updated_at and password_changed_at are among the columns that it compares
+        compared = [row.others for (table, _), row in world.ledger.items() if table == "phone_systems"]
+        assert all(row["version"] == 1 and row["updated_at"] and "password_changed_at" in row for row in compared)
+        world.check(NEW)  # which compares them with what is stored now
 
     def test_a_megabyte_survives(self, world):
         world.fill(rows=1, texts=[MEGABYTE, "🔑" * 250_000])

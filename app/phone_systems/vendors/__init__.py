@@ -27,6 +27,10 @@ class Vendor(Protocol):
     def CONTENT_TYPES(self) -> frozenset[str]:
         """The media types of its deliveries, lower-case and without parameters."""
 
+    @property
+    def EXAMPLE(self) -> Mapping[str, str]:
+        """The fields of a delivery with one record, for the API's description."""
+
     def parse(self, content_type: str, body: bytes, time_zone: ZoneInfo) -> list[CallRecord]:
         """The call records in a delivery, one or more.
 

@@ -17,6 +17,22 @@ from app.phone_systems.vendors.records import FORM, JSON, CallRecord, asterisk_r
 
 LABEL: Final = "Asterisk / FreePBX"
 CONTENT_TYPES: Final = frozenset({FORM, JSON})
+EXAMPLE: Final = {
+    "src": "+442071234567",
+    "dst": "100",
+    "clid": '"Ada Lovelace" <+442071234567>',
+    "channel": "PJSIP/trunk-00000001",
+    "dstchannel": "PJSIP/100-00000002",
+    "lastapp": "Dial",
+    "start": "2026-11-20 18:32:10",
+    "answer": "2026-11-20 18:32:12",
+    "end": "2026-11-20 18:33:10",
+    "duration": "60",
+    "billsec": "58",
+    "disposition": "ANSWERED",
+    "uniqueid": "1795199530.7",
+    "linkedid": "1795199530.7",
+}
 IDENTITY: Final = ("uniqueid", "start", "channel", "dstchannel")
 
 

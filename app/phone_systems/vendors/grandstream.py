@@ -18,6 +18,25 @@ from app.phone_systems.vendors.records import JSON, CallRecord, asterisk_record,
 
 LABEL: Final = "Grandstream UCM"
 CONTENT_TYPES: Final = frozenset({JSON})
+EXAMPLE: Final = {
+    "AcctId": "62",
+    "src": "5300",
+    "dst": "5301",
+    "clid": '"Ada Lovelace" <5300>',
+    "channel": "PJSIP/5300-00000001",
+    "channel_ext": "5300",
+    "dstchannel": "PJSIP/5301-00000002",
+    "dstchannel_ext": "5301",
+    "lastapp": "Dial",
+    "start": "2026-11-20 18:32:10",
+    "answer": "2026-11-20 18:32:12",
+    "end": "2026-11-20 18:33:10",
+    "duration": "60",
+    "billsec": "58",
+    "disposition": "ANSWERED",
+    "uniqueid": "1795199530.9",
+    "session": "1795199530-9",
+}
 IDENTITY: Final = ("AcctId", "uniqueid", "start", "channel", "dstchannel")
 
 

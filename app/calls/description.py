@@ -1,0 +1,71 @@
+"""What the API's description says about deliveries, which no schema of ours validates: the vendors read them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from app.phone_systems.vendors import VENDORS
+
+FIELDS: Final = {
+    "uniqueid": "Of the channel; with `start` and the channels it tells a record from every other one",
+    "start": "When the call began, by the phone system's clock: `2026-11-20 18:32:10`",
+    "answer": "When it was answered; empty if nobody did",
+    "end": "When it ended",
+    "duration": "Seconds from start to end",
+    "billsec": "Seconds from answer to end",
+    "disposition": "`ANSWERED`, `NO ANSWER`, `BUSY`, `FAILED` or `CONGESTION`; another one is taken as `other`",
+    "src": "Who called",
+    "dst": "Who was called",
+    "clid": 'The caller\'s name and number: `"Ada Lovelace" <+442071234567>`',
+    "channel": "The caller's channel",
+    "dstchannel": "The channel of who was called",
+    "lastapp": "The dialplan's last application; `Voicemail` tells a mailbox from a person",
+}
+_DELIVERY: Final = {
+    "type": "object",
+    "description": "Other fields are kept as `details`. In JSON a number may stand for a text.",
+    "required": ["uniqueid", "start", "duration", "billsec", "disposition"],
+    "maxProperties": 100,
+    "properties": {name: {"type": "string", "description": text} for name, text in FIELDS.items()},
+    "additionalProperties": True,
+}
+
+
+def request_body() -> dict[str, Any]:
+    """The OpenAPI Request Body Object of a delivery: each content type, with an example of each vendor that has it."""
+    content: dict[str, Any] = {}
+    for name, vendor in VENDORS.items():
+        for content_type in sorted(vendor.CONTENT_TYPES):
+            media = content.setdefault(content_type, {"schema": _DELIVERY, "examples": {}})
+            media["examples"][name] = {"summary": vendor.LABEL, "value": dict(vendor.EXAMPLE)}
+    return {"required": True, "description": "One call record, as the phone system writes it.", "content": content}
+
+
+def _stored(when: str, new: int) -> dict[str, Any]:
+    """The OpenAPI Response Object of a delivery with one record."""
+    example = {"ids": ["0199b2c4-7d1e-7c3a-9f58-2b6f0c1d4e5a"], "new": new}
+    return {"description": when, "content": {"application/json": {"schema": _STORED, "example": example}}}
+
+
+_STORED: Final = {
+    "type": "object",
+    "required": ["ids", "new"],
+    "properties": {
+        "ids": {
+            "type": "array",
+            "items": {"type": "string", "format": "uuid"},
+            "description": "Of the call records, in the order of the delivery",
+        },
+        "new": {"type": "integer", "description": "How many of them were not stored before"},
+    },
+}
+RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: _stored("All of the records were stored before", new=0),
+    201: _stored("At least one record is new", new=1),
+    400: {"description": "Malformed: nothing was stored"},
+    401: {"description": "Wrong credentials, or no such phone system"},
+    413: {"description": "Larger than 64 KiB"},
+    415: {"description": "Not a content type of this kind of phone system"},
+    422: {"description": "Not understood: nothing was stored"},
+    429: {"description": "Too many deliveries, or too many refused ones"},
+}

@@ -1,0 +1,72 @@
+"""docs/api.md: its lines for the shell, run as they are printed against a service that was just started."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port
+from tests.test_develop import DEVELOP
+from tests.test_serving import started, wait_for_answer
+
+GUIDE = (Path(__file__).parent.parent / "docs/api.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```\n(?:```json\n(.*?)^```\n)?", GUIDE, re.MULTILINE | re.DOTALL)
+# Prints each answer as one line, whatever it is, and its status as the next.
+CURL = 'curl() { command curl -w "\\n%{http_code}\\n" "$@" | tr -s "\\n"; }\n'
+
+
+class Reader:
+    """Somebody who follows the guide, and takes from the answers what it says."""
+
+    def __init__(self, port: int, password: str) -> None:
+        self.password = password
+        self.variables = {"URL": f"http://127.0.0.1:{port}"}
+
+    def run(self, block: str) -> list[tuple[int, dict]]:
+        """The status and the body of each answer. What the reader fills in is in the environment already."""
+        lines = re.sub(r"^(?:[A-Z_]+=\S+ *)+(?:#.*)?\n", "", block, flags=re.MULTILINE)
+        lines = lines.replace('"password": "…"', f'"password": "{self.password}"')
+        done = subprocess.run(
+            ["bash", "-c", CURL + lines],
+            env={"PATH": os.environ["PATH"]} | self.variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), block
+        return [self._read(answer) for answer in re.findall(r"(.*?)^(\d{3})$", done.stdout, re.MULTILINE | re.DOTALL)]
+
+    def _read(self, answer: tuple[str, str]) -> tuple[int, dict]:
+        body = json.loads(answer[0]) if answer[0].strip() else {}
+        taken = {"access_token": "TOKEN", "refresh_token": "REFRESH_TOKEN", "webhook_password": "WEBHOOK_PASSWORD"}
+        self.variables |= {name: body[field] for field, name in taken.items() if body.get(field)}
+        if "webhook_password" in body:
+            self.variables["ID"] = body["id"]
+        if body.get("next"):
+            self.variables["CURSOR"] = body["next"]
+        return int(answer[1]), body
+
+
+@pytest.mark.timeout(120)
+def test_every_line_works_as_printed(tmp_path):
+    port, log = free_port(), tmp_path / "log"
+    url = f"sqlite:///{tmp_path / 'audiapro.db'}"
+    with started(DEVELOP, log, DATABASE_URL=url, PORT=str(port)) as process:
+        wait_for_answer(port, process)
+        (password,) = re.findall(r"^  owner +\S+ +(\S+)$", log.read_text(), re.MULTILINE)
+        reader, statuses = Reader(port, password), []
+        for block, shown in BLOCKS:
+            answers = reader.run(block)
+            assert len(answers) == len(re.findall(r"^curl ", block, re.MULTILINE))
+            statuses += [status for status, _ in answers]
+            if '"version": 2' in block:  # once as promised, and once more, when it is outdated
+                answers = reader.run(block)
+                assert [status for status, _ in answers] == [409]
+            if shown:
+                assert answers[-1][1].keys() == json.loads(shown).keys()
+    assert set(statuses) == {200, 201, 204}
+    assert len(statuses) > 12

@@ -1,0 +1,133 @@
+"""Whatever schemathesis makes of the description of the API: no answer that the description does not have, no 5xx but
+503, and nothing taken that does not fit it.
+
+Always the same requests, so that a failure comes again. On one database: what is taken and refused does not depend on
+it.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from sqlalchemy import select
+
+from app.extensions import db, limiter
+from app.identity import tokens
+from tests.calls.conftest import basic, make_hook
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+EXAMPLES = 8  # requests an operation and mode
+HOOK = "POST /hooks/{subdomain}/{phone_system_id}/cdr"
+
+
+class Contract:
+    """The API's operations, what their paths need, and who may use them."""
+
+    def __init__(self, app, alice) -> None:
+        import schemathesis  # takes seconds, which not every worker should spend
+        from schemathesis import checks
+
+        checks.load_all_checks()
+        self.modes = schemathesis.GenerationMode
+        self.checks = [
+            checks.CHECKS.get_one(name)
+            for name in (
+                "not_a_server_error",
+                "status_code_conformance",
+                "content_type_conformance",
+                "response_headers_conformance",
+                "response_schema_conformance",
+            )
+        ]
+        self.refused = checks.CHECKS.get_one("negative_data_rejection")
+        schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+        self.operations = {result.ok().label: result.ok() for result in schema.get_all_operations()}
+        hook = make_hook(app, alice)
+        _, _, subdomain, phone_system_id, _ = hook.path.split("/")
+        self.hook = {"subdomain": subdomain, "phone_system_id": phone_system_id}
+        with app.app_context():
+            self.credentials = {
+                "access_token": alice.client.environ_base["HTTP_AUTHORIZATION"],
+                "refresh_token": f"Bearer {tokens.refresh_token(alice.subject)}",
+                "webhook_credentials": basic(hook.username, hook.password),
+            }
+        self.objects = {}
+        for path in ("/api/phone-systems", "/api/payment-accounts", "/api/api-credentials"):
+            example = self.operations[f"POST {path}"].definition.raw["requestBody"]["content"]["application/json"]
+            self.objects[f"{path}/{{id}}"] = {"id": alice.client.post(path, json=example["example"]).json["id"]}
+
+    def path_parameters(self, label: str):
+        return self.hook if label == HOOK else self.objects.get(label.split(" ")[1])
+
+    def headers(self, operation) -> dict[str, str]:
+        schemes = [name for one in operation.definition.raw.get("security", ()) for name in one]
+        return {"Authorization": self.credentials[schemes[0]]} if schemes else {}
+
+
+@pytest.fixture
+def contract(app, alice):
+    return Contract(app, alice)
+
+
+def test_every_answer_is_as_described_and_nothing_wrong_is_taken(app, contract):
+    seen = {}
+    deletions_last = sorted(contract.operations.items(), key=lambda entry: entry[0].startswith("DELETE"))
+    for label, operation in deletions_last:
+        path, headers = contract.path_parameters(label), contract.headers(operation)
+        positive = operation.as_strategy(generation_mode=contract.modes.POSITIVE, path_parameters=path)
+        seen[label] = converse(positive, headers, contract.checks)
+        if has_input(operation):
+            # A phone system is not refused for a number where the description has a text.
+            checks = contract.checks if label == HOOK else [*contract.checks, contract.refused]
+            with app.app_context():
+                limiter.reset()  # or it is all that signing in answers with
+            negative = operation.as_strategy(generation_mode=contract.modes.NEGATIVE, path_parameters=path)
+            seen[label] |= converse(negative, headers, checks)
+    for label, statuses in seen.items():
+        if label.startswith(("GET", "DELETE")):
+            assert statuses & {200, 201, 204}, label
+        assert not has_input(contract.operations[label]) or 422 in statuses, label
+
+
+def test_nothing_is_shown_or_taken_without_credentials(contract, app, alice):
+    asking = {label: operation for label, operation in contract.operations.items() if contract.headers(operation)}
+    assert len(asking) == len(contract.operations) - len({"/", "/healthz", "/readyz", "/api/login"})
+    before = contents(app)
+    for label, operation in asking.items():
+        strategy = operation.as_strategy(path_parameters=contract.path_parameters(label))
+        assert converse(strategy, {"Authorization": "Bearer x"}, contract.checks, examples=3) == {401}, label
+        assert converse(strategy, {}, contract.checks, examples=3) == {401}, label
+    assert contents(app) == before
+
+
+def contents(app) -> dict[str, list[Any]]:
+    with app.app_context(), db.engine.connect() as connection:
+        return {table.name: connection.execute(select(table)).all() for table in db.metadata.sorted_tables}
+
+
+def has_input(operation) -> bool:
+    described = operation.definition.raw
+    return "requestBody" in described or any(parameter["in"] == "query" for parameter in described["parameters"])
+
+
+def converse(strategy, headers, checks, examples=EXAMPLES) -> set[int]:
+    """Send ``strategy``'s requests and check the answers. The statuses that were seen."""
+    seen = set()
+
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def send(case):
+        answer = case.call(headers=headers)
+        seen.add(answer.status_code)
+        case.validate_response(answer, checks=checks)
+
+    send()
+    return seen
