@@ -61,6 +61,7 @@ VARIABLES: Final = (
     Variable("TRUSTED_PROXY_HOPS", "How many proxies in front say who the client is.", "0"),
     Variable("JWT_ACCESS_TOKEN_EXPIRES", "Lifetime of an access token in seconds.", "900"),
     Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
+    Variable("SESSION_IDLE_EXPIRES", "Seconds after which an unused sign-in ends.", "86400"),
     Variable("FLASK_DEBUG", "Flask's debug mode: 0 or 1. Only in development.", "0"),
 )  # fmt: skip
 
@@ -102,6 +103,7 @@ class Settings:
     port: int
     access_token_expires: timedelta
     refresh_token_expires: timedelta
+    session_idle_expires: timedelta
     web_concurrency: int = 2
     trusted_proxy_hops: int = 0
     warnings: tuple[str, ...] = ()
@@ -134,6 +136,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     trusted_proxy_hops = _number("TRUSTED_PROXY_HOPS", values, 10, found, least=0)
     access_token_expires = _number("JWT_ACCESS_TOKEN_EXPIRES", values, 999_999_999, found)
     refresh_token_expires = _number("JWT_REFRESH_TOKEN_EXPIRES", values, 999_999_999, found)
+    session_idle_expires = _number("SESSION_IDLE_EXPIRES", values, 999_999_999, found)
     if found.problems:
         raise ConfigurationError(tuple(found.problems))
     return Settings(
@@ -147,6 +150,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         port=port,
         access_token_expires=timedelta(seconds=access_token_expires),
         refresh_token_expires=timedelta(seconds=refresh_token_expires),
+        session_idle_expires=timedelta(seconds=session_idle_expires),
         web_concurrency=web_concurrency,
         trusted_proxy_hops=trusted_proxy_hops,
         warnings=tuple(found.warnings),

@@ -1,7 +1,8 @@
-"""What comes in and goes out when somebody signs in."""
+"""What comes in and goes out when somebody signs in, and of sessions."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -17,14 +18,11 @@ class Credentials(Input):
     tenant: PlainText | None = Field(None, description="Subdomain of the tenant, for a user who belongs to several")
 
 
-class AccessToken(Output):
+class Tokens(Output):
     access_token: str
     token_type: Literal["Bearer"] = "Bearer"
     expires_in: int = Field(description="Seconds until the access token expires")
-
-
-class Tokens(AccessToken):
-    refresh_token: str
+    refresh_token: str = Field(description="Good for one use, which gives the next")
 
 
 class UserOut(Output):
@@ -37,6 +35,16 @@ class TenantOut(Output):
     name: str
     subdomain: str
     time_zone: str
+
+
+class SessionOut(Output):
+    id: UUID
+    tenant: TenantOut
+    started_at: datetime
+    used_at: datetime = Field(description="When it was last renewed")
+    address: str | None = Field(description="Where it was started from")
+    user_agent: str = Field(description="What it was started with")
+    current: bool = Field(description="Whether it is the one that asks")
 
 
 class Me(Output):
