@@ -18,8 +18,8 @@ from app.config import PROJECT, Settings, load_settings
 from app.credentials.api import api as credentials_api
 from app.database import engine_options
 from app.documentation.api import api as documentation_api
-from app.identity import access, tokens
-from app.identity.api import login, me, refresh
+from app.identity import access, sessions, tokens
+from app.identity.api import login, logout, me, refresh, sessions_api
 from app.mail import delivery
 from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
@@ -32,6 +32,8 @@ MAXIMUM_BODY_BYTES = 1024 * 1024
 BLUEPRINTS = (
     (login, access.public),
     (refresh, access.with_refresh_token),
+    (logout, access.signed_in),
+    (sessions_api, access.signed_in),
     (me, access.signed_in),
     (phone_systems_api, access.owner_or_admin),
     (payments_api, access.owner_or_admin),
@@ -67,7 +69,8 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     extensions.db.init_app(app)
     extensions.migrate.init_app(app, extensions.db, directory=str(PROJECT / "migrations"))
     extensions.encryption.init_app(app, settings.keyring)
-    tokens.init_app(app, jwt_secrets, settings.access_token_expires, settings.refresh_token_expires)
+    tokens.init_app(app, jwt_secrets, settings.access_token_expires)
+    sessions.init_app(app, absolute=settings.refresh_token_expires, idle=settings.session_idle_expires)
     extensions.limiter.init_app(app)
     delivery.init_app(app, settings)
     web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)

@@ -62,6 +62,7 @@ VARIABLES: Final = (
     Variable("TRUSTED_PROXY_HOPS", "How many proxies in front say who the client is.", "0"),
     Variable("JWT_ACCESS_TOKEN_EXPIRES", "Lifetime of an access token in seconds.", "900"),
     Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
+    Variable("SESSION_IDLE_EXPIRES", "Seconds after which an unused sign-in ends.", "86400"),
     Variable("RESEND_API_KEY", "Key of the mail provider, Resend. Without it no mail is sent.", secret=True),
     Variable("RESEND_FROM_EMAIL", "Who mail is from: an address of a domain that is verified at Resend."),
     Variable("PUBLIC_URL", "Where users reach this installation: what links in mails begin with."),
@@ -106,6 +107,7 @@ class Settings:
     port: int
     access_token_expires: timedelta
     refresh_token_expires: timedelta
+    session_idle_expires: timedelta
     web_concurrency: int = 2
     trusted_proxy_hops: int = 0
     resend_api_key: str | None = None
@@ -141,6 +143,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     trusted_proxy_hops = _number("TRUSTED_PROXY_HOPS", values, 10, found, least=0)
     access_token_expires = _number("JWT_ACCESS_TOKEN_EXPIRES", values, 999_999_999, found)
     refresh_token_expires = _number("JWT_REFRESH_TOKEN_EXPIRES", values, 999_999_999, found)
+    session_idle_expires = _number("SESSION_IDLE_EXPIRES", values, 999_999_999, found)
     found.problems.extend(check_mail(values))
     if found.problems:
         raise ConfigurationError(tuple(found.problems))
@@ -155,6 +158,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         port=port,
         access_token_expires=timedelta(seconds=access_token_expires),
         refresh_token_expires=timedelta(seconds=refresh_token_expires),
+        session_idle_expires=timedelta(seconds=session_idle_expires),
         web_concurrency=web_concurrency,
         trusted_proxy_hops=trusted_proxy_hops,
         resend_api_key=values["RESEND_API_KEY"] or None,

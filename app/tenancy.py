@@ -24,6 +24,6 @@ def tenant_key() -> UniqueConstraint:
     return UniqueConstraint("tenant_id", "id")
 
 
-def belongs_to(table: str, column: str) -> ForeignKeyConstraint:
+def belongs_to(table: str, column: str, ondelete: str | None = None) -> ForeignKeyConstraint:
     """A composite foreign key to a row of the same tenant: ``(tenant_id, column)`` to ``table (tenant_id, id)``."""
-    return ForeignKeyConstraint(["tenant_id", column], [f"{table}.tenant_id", f"{table}.id"])
+    return ForeignKeyConstraint(["tenant_id", column], [f"{table}.tenant_id", f"{table}.id"], ondelete=ondelete)

@@ -36,7 +36,8 @@ def load(postgres: Postgres, name: str, rows: int, seal: Sealer = sealed_under_a
     run_flask(url, "rotate-encryption-key")  # registers key A
     tenant = uuid7()
     with psycopg.connect(url) as connection:
-        connection.execute("INSERT INTO tenants VALUES (%s, 'Bench', 'bench', 'UTC', now(), now())", (tenant,))
+        insert = "INSERT INTO tenants (id, name, subdomain, time_zone, created_at, updated_at)"
+        connection.execute(f"{insert} VALUES (%s, 'Bench', 'bench', 'UTC', now(), now())", (tenant,))
         copy = "COPY phone_systems (id, tenant_id, name, vendor, password_encrypted, webhook_username,"
         copy += " webhook_password_encrypted, created_at, updated_at) FROM STDIN"
         with connection.cursor().copy(copy) as copied:

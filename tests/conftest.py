@@ -26,7 +26,7 @@ from app import create_app
 from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
-from app.identity import tokens
+from app.identity import sessions, tokens
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password
 from app.tenants.models import Tenant
@@ -97,6 +97,7 @@ def make_settings(database_url: str, **changes: Any) -> Settings:
         "port": 5000,
         "access_token_expires": timedelta(minutes=15),
         "refresh_token_expires": timedelta(days=1),
+        "session_idle_expires": timedelta(days=1),
         "trusted_proxy_hops": 0,
         "mail_from": "AudiaPro <no-reply@mail.example>",
         "public_url": "https://audiapro.example",
@@ -203,11 +204,12 @@ class Person:
     email: str
     user_id: UUID
     tenant_id: UUID
+    session_id: UUID
     client: FlaskClient
 
     @property
     def subject(self) -> tokens.Subject:
-        return tokens.Subject(self.user_id, self.tenant_id)
+        return tokens.Subject(self.user_id, self.tenant_id, self.session_id)
 
 
 @pytest.fixture(scope="session")
@@ -226,9 +228,11 @@ def cast(app: APIFlask, password_hash: str) -> dict[str, Person]:
             ("charlie", "others", Role.OWNER),
         ):
             user = User(email=f"{name}@{subdomain}.example", password_hash=password_hash)
-            db.session.add(Membership(user=user, tenant=tenants[subdomain], role=role))
+            membership = Membership(user=user, tenant=tenants[subdomain], role=role)
+            db.session.add(membership)
             db.session.commit()
-            subject = tokens.Subject(user.id, tenants[subdomain].id)
+            started = sessions.start(db.session(), membership, "192.0.2.1", "tests")
+            subject = tokens.Subject(user.id, tenants[subdomain].id, started.id)
             people[name] = Person(user.email, *subject, signed_in(app, subject))
     return people
 

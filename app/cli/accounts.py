@@ -1,7 +1,4 @@
-"""``flask create-tenant``, ``set-password`` and ``hash-password``.
-
-A password is never an argument: arguments are for all to see.
-"""
+"""Commands for tenants, users and their sessions. A password is never an argument: arguments are for all to see."""
 
 from __future__ import annotations
 
@@ -15,9 +12,13 @@ from flask import Blueprint
 from app.errors import Problem
 from app.extensions import db
 from app.identity import service as identity
+from app.identity import sessions
+from app.identity.models import Role
 from app.identity.passwords import hash_password
 from app.startup import database_or_exit
 from app.tenants import service as tenants
+
+ROLE = click.Choice([role.value for role in Role])
 
 commands = Blueprint("account_commands", __name__, cli_group=None)
 
@@ -75,6 +76,67 @@ def hash_password_command() -> None:
     """
     with refusals():
         click.echo(hash_password(read_password()))
+
+
+@commands.cli.command("create-user")
+@click.argument("email")
+@click.option("--tenant", "subdomain", required=True, help="Subdomain of the tenant to join.")
+@click.option("--role", type=ROLE, default="member", show_default=True)
+def create_user(email: str, subdomain: str, role: str) -> None:
+    """Make somebody a member of a tenant.
+
+    The password of a new user is asked for, or read from standard input, one line, where that is no terminal.
+    """
+    with refusals():
+        identity.create_user(db.session(), email, subdomain, Role(role), read_password)
+    click.echo(f"{email} is {role} of {subdomain}.")
+
+
+@commands.cli.command("set-role")
+@click.argument("email")
+@click.argument("role", type=ROLE)
+@click.option("--tenant", "subdomain", required=True, help="Subdomain of the tenant.")
+def set_role(email: str, role: str, subdomain: str) -> None:
+    """Change a member's role. It counts from the next request on."""
+    with refusals():
+        identity.set_role(db.session(), email, subdomain, Role(role))
+    click.echo(f"{email} is {role} of {subdomain}.")
+
+
+@commands.cli.command("disable-user")
+@click.argument("email")
+@click.option("--undo", is_flag=True, help="Let the user sign in again.")
+def disable_user(email: str, undo: bool) -> None:
+    """Keep a user from signing in, and end the user's sessions."""
+    with refusals():
+        identity.set_disabled(db.session(), email, not undo)
+    click.echo(f"{email} {'can sign in again' if undo else 'is disabled and signed out'}.")
+
+
+@commands.cli.command("suspend-tenant")
+@click.argument("subdomain")
+@click.option("--undo", is_flag=True, help="Let everybody in again.")
+def suspend_tenant(subdomain: str, undo: bool) -> None:
+    """Close a tenant to its members and its phone systems, and end its sessions. Nothing is deleted."""
+    with refusals():
+        tenants.set_suspended(db.session(), subdomain, not undo)
+    click.echo(f"{subdomain} {'is open again' if undo else 'is suspended; everybody was signed out'}.")
+
+
+@commands.cli.command("revoke-tokens")
+@click.option("--user", "email", help="Of one user, by e-mail address.")
+@click.option("--tenant", "subdomain", help="Of one tenant, by subdomain.")
+@click.option("--all", "everybody", is_flag=True, help="Of everybody.")
+def revoke_tokens(email: str | None, subdomain: str | None, everybody: bool) -> None:
+    """Sign out a user, a tenant or everybody: no token of theirs is accepted any more, from the next request on."""
+    if [email is not None, subdomain is not None, everybody].count(True) != 1:
+        raise click.UsageError("Give one of --user, --tenant and --all.")
+    with refusals():
+        session = db.session()
+        user_id = identity.get_user(session, email).id if email is not None else None
+        tenant_id = identity.get_tenant(session, subdomain).id if subdomain is not None else None
+        ended = sessions.end_all(session, user_id=user_id, tenant_id=tenant_id)
+    click.echo(f"{ended} {'session' if ended == 1 else 'sessions'} ended.")
 
 
 def read_password() -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import cast
+from uuid import UUID
 
 from apiflask import APIFlask
 from flask import Blueprint, g, request
 
 from app.errors import Forbidden, Unauthenticated
 from app.extensions import db
-from app.identity import service, tokens
+from app.identity import sessions, tokens
 from app.identity.models import Membership, Role
 
 log = logging.getLogger(__name__)
@@ -57,14 +58,22 @@ def current_membership() -> Membership:
     return cast(Membership, g.membership)
 
 
+def current_session_id() -> UUID:
+    """The session that the request's token belongs to."""
+    return cast(UUID, g.session_id)
+
+
+def current_token_id() -> UUID:
+    """The id of the request's token."""
+    return cast(UUID, g.token_id)
+
+
 def _identify(token_type: tokens.TokenType) -> None:
     try:
-        subject = tokens.verify(token_type)
-        membership = service.find_membership(db.session(), subject.user_id, subject.tenant_id)
-        if membership is None:
-            raise Unauthenticated("The member that the token was made for is gone.")
+        subject, g.token_id = tokens.verify(token_type)
+        membership = sessions.find_membership(db.session(), *subject)
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except Unauthenticated as refusal:
         log.info("token refused, request %s, %s %s: %s", g.request_id, request.method, request.endpoint, refusal.detail)
         raise
-    g.membership = membership
+    g.membership, g.session_id = membership, subject.session_id

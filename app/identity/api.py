@@ -1,25 +1,30 @@
-"""Signing in."""
+"""Signing in and out, and the sessions of whoever is signed in."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
+from uuid import UUID
 
 from apiflask import APIBlueprint
-from flask import current_app, g
+from flask import current_app, g, request
 from flask_limiter.util import get_remote_address
 
+from app.database import now
 from app.errors import Unauthenticated
 from app.extensions import db, limiter
-from app.identity import service, throttle, tokens
-from app.identity.access import current_membership
-from app.identity.models import Membership
-from app.identity.schemas import AccessToken, Credentials, Me, Tokens
+from app.identity import service, sessions, throttle, tokens
+from app.identity.access import current_membership, current_session_id, current_token_id
+from app.identity.models import UserSession
+from app.identity.schemas import Credentials, Me, SessionOut, Tokens
+from app.pagination import Page, PageQuery
 
 log = logging.getLogger(__name__)
 
 login = APIBlueprint("login", __name__, url_prefix="/api/login", tag="Sign-in")
 refresh = APIBlueprint("refresh", __name__, url_prefix="/api/refresh", tag="Sign-in")
+logout = APIBlueprint("logout", __name__, url_prefix="/api/logout", tag="Sign-in")
+sessions_api = APIBlueprint("sessions", __name__, url_prefix="/api/sessions", tag="Sign-in")
 me = APIBlueprint("me", __name__, url_prefix="/api/me", tag="Sign-in")
 
 
@@ -45,16 +50,54 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
     except Unauthenticated:
         log.warning("sign-in refused, request %s, from %s", g.request_id, get_remote_address())
         raise
-    subject = _subject(membership)
-    log.info("signed in: user %s of tenant %s, request %s", subject.user_id, subject.tenant_id, g.request_id)
-    return _new_access_token(subject) | {"refresh_token": tokens.refresh_token(subject)}
+    user_agent = request.user_agent.string
+    started = sessions.start(db.session(), membership, get_remote_address(), user_agent)
+    log.info("signed in: user %s of tenant %s, request %s", user_id, started.tenant_id, g.request_id)
+    return _tokens(started, user_id)
 
 
 @refresh.post("")
-@refresh.output(AccessToken, description="A new access token")
-@refresh.doc(summary="Get a new access token for a refresh token")
+@refresh.output(Tokens, description="New tokens")
+@refresh.doc(
+    summary="Get new tokens for a refresh token",
+    description="Which is used up by this. A second use ends the session: one of the two is not who signed in.",
+)
 def renew() -> dict[str, Any]:
-    return _new_access_token(_subject(current_membership()))
+    renewed = sessions.renew(db.session(), current_session_id(), current_token_id())
+    return _tokens(renewed, current_membership().user_id)
+
+
+@logout.post("")
+@logout.output({}, status_code=204, description="Signed out")
+@logout.doc(summary="Sign out: end the session that asks")
+def sign_out() -> tuple[str, int]:
+    sessions.end(db.session(), current_membership().user_id, current_session_id())
+    return "", 204
+
+
+@sessions_api.get("")
+@sessions_api.input(PageQuery, location="query")
+@sessions_api.output(Page[SessionOut], description="A page of them")
+@sessions_api.doc(summary="List one's own sessions, newest first")
+def list_page(query_data: PageQuery) -> dict[str, Any]:
+    items, following = sessions.list_page(db.session(), current_membership().user_id, query_data)
+    return {"items": [_shown(item) for item in items], "next": following}
+
+
+@sessions_api.delete("/<uuid:session_id>")
+@sessions_api.output({}, status_code=204, description="Ended")
+@sessions_api.doc(summary="End one of one's own sessions")
+def end(session_id: UUID) -> tuple[str, int]:
+    sessions.end(db.session(), current_membership().user_id, session_id)
+    return "", 204
+
+
+@sessions_api.delete("")
+@sessions_api.output({}, status_code=204, description="Ended: also the one that asks")
+@sessions_api.doc(summary="Sign out everywhere: end all of one's own sessions")
+def end_all() -> tuple[str, int]:
+    sessions.end_all(db.session(), user_id=current_membership().user_id)
+    return "", 204
 
 
 @me.get("")
@@ -64,10 +107,17 @@ def show() -> Me:
     return Me.model_validate(current_membership())
 
 
-def _subject(membership: Membership) -> tokens.Subject:
-    return tokens.Subject(membership.user_id, membership.tenant_id)
+def _tokens(it: UserSession, user_id: UUID) -> dict[str, Any]:
+    subject = tokens.Subject(user_id, it.tenant_id, it.id)
+    left = it.started_at + sessions.lifetime().absolute - now()
+    return {
+        "access_token": tokens.access_token(subject),
+        "expires_in": int(current_app.config["JWT_ACCESS_TOKEN_EXPIRES"].total_seconds()),
+        "refresh_token": tokens.refresh_token(subject, it.refresh_id, left),
+    }
 
 
-def _new_access_token(subject: tokens.Subject) -> dict[str, Any]:
-    lifetime = current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
-    return {"access_token": tokens.access_token(subject), "expires_in": int(lifetime.total_seconds())}
+def _shown(item: UserSession) -> dict[str, Any]:
+    names = ("id", "started_at", "used_at", "address", "user_agent")
+    shown = {name: getattr(item, name) for name in names}
+    return shown | {"tenant": item.membership.tenant, "current": item.id == current_session_id()}

@@ -1,16 +1,17 @@
-"""Users, and their memberships of tenants."""
+"""Users, their memberships of tenants, and their sessions."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.database import Timestamps, primary_key
+from app.database import Timestamps, UtcTimestamp, primary_key
 from app.extensions import Model
-from app.tenancy import TenantOwned, tenant_key
+from app.tenancy import TenantOwned, belongs_to, tenant_key
 from app.tenants.models import Tenant
 
 
@@ -23,13 +24,15 @@ class Role(StrEnum):
 
 
 class User(Timestamps, Model):
-    """A person who signs in. ``email`` is lower-case; ``password_hash`` is Argon2id in PHC format."""
+    """A person who signs in. ``email`` is lower-case; ``password_hash`` is Argon2id in PHC format; who was disabled at
+    ``disabled_at`` cannot sign in."""
 
     __tablename__ = "users"
 
     id: Mapped[UUID] = primary_key()
     email: Mapped[str] = mapped_column(unique=True)
     password_hash: Mapped[str]
+    disabled_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     memberships: Mapped[list[Membership]] = relationship(back_populates="user")
 
 
@@ -47,3 +50,26 @@ class Membership(TenantOwned, Timestamps, Model):
     role: Mapped[str]
     user: Mapped[User] = relationship(back_populates="memberships")
     tenant: Mapped[Tenant] = relationship()
+
+
+class UserSession(TenantOwned, Model):
+    """A sign-in of a member; see :mod:`app.identity.sessions`. It goes when the membership does.
+
+    refresh_id: the ``jti`` of the one refresh token that is still good. used_at: when it was given out.
+    """
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        tenant_key(),
+        belongs_to("memberships", "membership_id", ondelete="CASCADE"),
+        Index(None, "membership_id", "started_at"),
+    )
+
+    membership_id: Mapped[UUID]
+    refresh_id: Mapped[UUID]
+    started_at: Mapped[datetime] = mapped_column(UtcTimestamp())
+    used_at: Mapped[datetime] = mapped_column(UtcTimestamp())
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
+    address: Mapped[str | None]
+    user_agent: Mapped[str]
+    membership: Mapped[Membership] = relationship()

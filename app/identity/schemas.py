@@ -1,7 +1,8 @@
-"""What comes in and goes out when somebody signs in."""
+"""What comes in and goes out when somebody signs in, and of sessions."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -19,14 +20,13 @@ class Credentials(Input):
     )
 
 
-class AccessToken(Output):
+class Tokens(Output):
     access_token: str = Field(examples=["eyJ…"], description="For `Authorization: Bearer …` of all other requests")
     token_type: Literal["Bearer"] = "Bearer"
     expires_in: int = Field(examples=[900], description="Seconds until the access token expires")
-
-
-class Tokens(AccessToken):
-    refresh_token: str = Field(examples=["eyJ…"], description="For `POST /api/refresh`, and for nothing else")
+    refresh_token: str = Field(
+        examples=["eyJ…"], description="For `POST /api/refresh`, once: each use gives the next refresh token"
+    )
 
 
 class UserOut(Output):
@@ -39,6 +39,16 @@ class TenantOut(Output):
     name: str = Field(examples=["Acme Ltd"])
     subdomain: str = Field(examples=["acme"], description="Part of the addresses that its phone systems deliver to")
     time_zone: str = Field(examples=["Europe/Berlin"], description="Of phone systems that have none of their own")
+
+
+class SessionOut(Output):
+    id: UUID
+    tenant: TenantOut
+    started_at: datetime
+    used_at: datetime = Field(description="When it was last renewed")
+    address: str | None = Field(examples=["203.0.113.7"], description="Where it was started from")
+    user_agent: str = Field(examples=["curl/8.14"], description="What it was started with")
+    current: bool = Field(description="Whether it is the one that asks")
 
 
 class Me(Output):

@@ -7,9 +7,12 @@ from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
-from app.errors import Invalid, NotFound, Unauthenticated
+from app.database import now
+from app.errors import Conflict, Invalid, NotFound, Unauthenticated
+from app.identity import sessions
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password, is_outdated, verify_password
 from app.tenants.models import Tenant
@@ -37,7 +40,8 @@ def authenticate(session: Session, account: str, password: str) -> UUID:
 
     Raises :class:`~app.errors.Unauthenticated`: the same, after the same time, whether or not there is such a user.
     """
-    found = session.execute(select(User.id, User.password_hash).where(User.email == account)).one_or_none()
+    able = User.email == account, User.disabled_at.is_(None)
+    found = session.execute(select(User.id, User.password_hash).where(*able)).one_or_none()
     session.rollback()  # hashing takes long: nobody should have to wait for this transaction meanwhile
     user_id, stored = found or (None, None)
     if not verify_password(stored, password) or user_id is None or stored is None:
@@ -55,7 +59,8 @@ def choose_membership(session: Session, user_id: UUID, subdomain: str | None) ->
     Raises :class:`~app.errors.Unauthenticated`, as if the password were wrong, when there is none, and
     :class:`~app.errors.Invalid` when there are several to choose from.
     """
-    statement = select(Membership).join(Tenant).where(Membership.user_id == user_id).options(*_RELATED)
+    able = Membership.user_id == user_id, Tenant.suspended_at.is_(None)
+    statement = select(Membership).join(Tenant).where(*able).options(*_RELATED)
     if subdomain is not None:
         statement = statement.where(Tenant.subdomain == subdomain)
     memberships = session.scalars(statement.limit(2)).all()
@@ -72,15 +77,17 @@ def refused() -> Unauthenticated:
     return Unauthenticated("The e-mail address, the password or the tenant is not right.")
 
 
-def find_membership(session: Session, user_id: UUID, tenant_id: UUID) -> Membership | None:
-    """The membership as it is now, with its user and tenant."""
-    statement = select(Membership).where(Membership.user_id == user_id, Membership.tenant_id == tenant_id)
-    return session.scalars(statement.options(*_RELATED)).one_or_none()
-
-
 def find_user(session: Session, email: str) -> User | None:
     """The user with that e-mail address."""
     return session.scalars(select(User).where(User.email == canonical_email(email))).one_or_none()
+
+
+def get_user(session: Session, email: str) -> User:
+    """The user with that e-mail address. Raises :class:`~app.errors.NotFound`."""
+    user = find_user(session, email)
+    if user is None:
+        raise NotFound("There is no user with this e-mail address.")
+    return user
 
 
 def add_user(session: Session, email: str, password: str) -> User:
@@ -98,17 +105,69 @@ def add_membership(session: Session, user: User, tenant: Tenant, role: Role) -> 
 
 
 def set_password(session: Session, email: str, read_password: Callable[[], str]) -> None:
-    """Replace a user's password by what ``read_password`` gives, called only if there is such a user.
-
-    Raises :class:`~app.errors.NotFound` and :class:`~app.errors.Invalid`.
-    """
-    user = find_user(session, email)
-    if user is None:
-        raise NotFound("There is no user with this e-mail address.")
+    """Replace a user's password by what ``read_password`` gives, called only if there is such a user, and end the
+    user's sessions. Raises :class:`~app.errors.NotFound` and :class:`~app.errors.Invalid`."""
+    user = get_user(session, email)
     session.rollback()  # whoever types a password takes their time: nobody should wait for this transaction
     password_hash = hash_password(read_password())
     session.execute(update(User).where(User.id == user.id).values(password_hash=password_hash))
+    sessions.end_all(session, user_id=user.id)
+
+
+def create_user(
+    session: Session, email: str, subdomain: str, role: Role, read_password: Callable[[], str]
+) -> Membership:
+    """Make somebody a member of a tenant. read_password: called when it is a new user; an existing one keeps theirs.
+
+    Raises :class:`~app.errors.NotFound`, :class:`~app.errors.Conflict` and :class:`~app.errors.Invalid`.
+    """
+    tenant = get_tenant(session, subdomain)
+    user = find_user(session, email)
+    if user is None:
+        session.rollback()  # see above
+        user = add_user(session, email, read_password())
+    membership = add_membership(session, user, session.merge(tenant, load=False), role)
+    try:
+        session.commit()
+    except IntegrityError:
+        session.rollback()
+        raise Conflict("This user is a member of the tenant already.") from None
+    return membership
+
+
+def set_disabled(session: Session, email: str, disabled: bool) -> None:
+    """Keep a user from signing in, and end the user's sessions; or let them sign in again.
+
+    Raises :class:`~app.errors.NotFound`.
+    """
+    user = get_user(session, email)
+    user.disabled_at = (user.disabled_at or now()) if disabled else None
+    sessions.end_all(session, user_id=user.id)
+
+
+def set_role(session: Session, email: str, subdomain: str, role: Role) -> None:
+    """Change a member's role, from the next request on.
+
+    Raises :class:`~app.errors.NotFound`, and :class:`~app.errors.Conflict` for a tenant's last owner.
+    """
+    user, tenant = get_user(session, email), get_tenant(session, subdomain)
+    # Locked, so that two owners cannot step down at the same time, each relying on the other.
+    members = session.scalars(select(Membership).where(Membership.tenant_id == tenant.id).with_for_update()).all()
+    membership = next((member for member in members if member.user_id == user.id), None)
+    if membership is None:
+        raise NotFound("This user is not a member of the tenant.")
+    if role != Role.OWNER and [member for member in members if member.role == Role.OWNER] == [membership]:
+        raise Conflict("This is the tenant's last owner: make somebody else an owner first.")
+    membership.role = role
     session.commit()
+
+
+def get_tenant(session: Session, subdomain: str) -> Tenant:
+    """The tenant with that subdomain. Raises :class:`~app.errors.NotFound`."""
+    tenant = session.scalars(select(Tenant).where(Tenant.subdomain == subdomain)).one_or_none()
+    if tenant is None:
+        raise NotFound("There is no tenant with this subdomain.")
+    return tenant
 
 
 _RELATED = (joinedload(Membership.user), joinedload(Membership.tenant))

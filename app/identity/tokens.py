@@ -31,10 +31,11 @@ TokenType = Literal["access", "refresh"]
 
 
 class Subject(NamedTuple):
-    """Whom a token speaks for: a user, and the tenant that was signed in to."""
+    """Whom a token speaks for: a user, the tenant that was signed in to, and the session that this began."""
 
     user_id: UUID
     tenant_id: UUID
+    session_id: UUID
 
 
 def derive_key(secret: str, info: str) -> bytes:
@@ -67,7 +68,7 @@ class SigningKeys:
         return f"<SigningKeys {self.current_id}>"
 
 
-def init_app(app: APIFlask, secrets: Iterable[str], access_expires: timedelta, refresh_expires: timedelta) -> None:
+def init_app(app: APIFlask, secrets: Iterable[str], access_expires: timedelta) -> None:
     """Sign and verify tokens with ``secrets``: the current one first, then its fallbacks."""
     app.extensions["signing_keys"] = SigningKeys(secrets)
     app.config.from_mapping(
@@ -78,7 +79,6 @@ def init_app(app: APIFlask, secrets: Iterable[str], access_expires: timedelta, r
         JWT_ENCODE_AUDIENCE=AUDIENCE,
         JWT_DECODE_AUDIENCE=AUDIENCE,
         JWT_ACCESS_TOKEN_EXPIRES=access_expires,
-        JWT_REFRESH_TOKEN_EXPIRES=refresh_expires,
         JWT_TOKEN_LOCATION=["headers"],
         JWT_COOKIE_CSRF_PROTECT=False,  # there are no cookies
     )
@@ -90,20 +90,22 @@ def access_token(subject: Subject) -> str:
     return str(create_access_token(_Unsigned(subject, "access")))
 
 
-def refresh_token(subject: Subject) -> str:
-    """A token that opens nothing but the way to new access tokens."""
-    return str(create_refresh_token(_Unsigned(subject, "refresh")))
+def refresh_token(subject: Subject, token_id: UUID, expires: timedelta) -> str:
+    """A token that opens nothing but the way to new tokens, once. ``token_id`` becomes its ``jti``."""
+    token = _Unsigned(subject, "refresh")
+    return str(create_refresh_token(token, expires_delta=expires, additional_claims={"jti": str(token_id)}))
 
 
-def verify(token_type: TokenType) -> Subject:
-    """Whom the request's bearer token speaks for. Raises :class:`~app.errors.Unauthenticated` unless it is a valid
-    token of that type."""
+def verify(token_type: TokenType) -> tuple[Subject, UUID]:
+    """Whom the request's bearer token speaks for, and the token's own id. Raises
+    :class:`~app.errors.Unauthenticated` unless it is a valid token of that type."""
     try:
         verified = verify_jwt_in_request(refresh=token_type == "refresh")
         if verified is None:  # OPTIONS, which the library lets pass
             raise Unauthenticated("Sign in first.")
         claims = verified[1]
-        return Subject(UUID(claims["sub"]), UUID(claims["tenant"]))
+        subject = Subject(UUID(claims["sub"]), UUID(claims["tenant"]), UUID(claims["sid"]))
+        return subject, UUID(claims["jti"])
     except ExpiredSignatureError:
         raise Unauthenticated(f"The {token_type} token has expired.") from None
     except (PyJWTError, JWTExtendedException, ValueError, OverflowError, RecursionError, IndexError):
@@ -131,7 +133,7 @@ def _sub_claim(token: _Unsigned) -> str:
 
 @jwt.additional_claims_loader
 def _further_claims(token: _Unsigned) -> dict[str, Any]:
-    return {"tenant": str(token.subject.tenant_id)}
+    return {"tenant": str(token.subject.tenant_id), "sid": str(token.subject.session_id)}
 
 
 @jwt.additional_headers_loader
@@ -157,5 +159,5 @@ def _verifying_key(header: dict[str, Any], claims: dict[str, Any]) -> bytes:
 @jwt.token_verification_loader
 def _has_every_claim(header: dict[str, Any], claims: dict[str, Any]) -> bool:
     """The library does without these, and makes up a ``jti``; it insists on ``iss`` and ``aud`` once they are set."""
-    texts, times = ("sub", "tenant", "jti", "type"), ("exp", "iat", "nbf")
+    texts, times = ("sub", "tenant", "sid", "jti", "type"), ("exp", "iat", "nbf")
     return all(isinstance(claims.get(name), str) for name in texts) and all(name in claims for name in times)

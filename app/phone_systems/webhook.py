@@ -97,7 +97,11 @@ _FIND: Final = (
         func.coalesce(_PHONE_SYSTEMS.c.time_zone, _TENANTS.c.time_zone),
     )
     .join_from(_PHONE_SYSTEMS, _TENANTS, _TENANTS.c.id == _PHONE_SYSTEMS.c.tenant_id)
-    .where(_TENANTS.c.subdomain == bindparam("subdomain"), _PHONE_SYSTEMS.c.id == bindparam("id"))
+    .where(
+        _TENANTS.c.subdomain == bindparam("subdomain"),
+        _TENANTS.c.suspended_at.is_(None),
+        _PHONE_SYSTEMS.c.id == bindparam("id"),
+    )
 )
 
 

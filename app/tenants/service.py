@@ -11,8 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.database import now
 from app.errors import Conflict, Invalid
 from app.identity import service as identity
+from app.identity import sessions
 from app.identity.models import Membership, Role
 from app.schemas import PlainText, TimeZone
 from app.tenants.models import Tenant
@@ -62,6 +64,14 @@ def create_tenant(
         session.rollback()
         raise Conflict("The subdomain or the e-mail address was taken in this very moment.") from None
     return membership
+
+
+def set_suspended(session: Session, subdomain: str, suspended: bool) -> None:
+    """Keep everybody from signing in to a tenant and its phone systems from delivering, and end its sessions; or let
+    them in again. Raises :class:`~app.errors.NotFound`."""
+    tenant = identity.get_tenant(session, subdomain)
+    tenant.suspended_at = (tenant.suspended_at or now()) if suspended else None
+    sessions.end_all(session, tenant_id=tenant.id)
 
 
 def any_tenant(session: Session) -> bool:

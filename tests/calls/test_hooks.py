@@ -16,6 +16,7 @@ from app.encryption import sealed
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
+from app.tenants import service as tenants
 from tests.calls.conftest import basic, make_hook
 from tests.data import captured_body, captured_request
 
@@ -101,6 +102,15 @@ def test_everybody_without_the_right_credentials_gets_the_same_answer(app, hook,
     assert answers[0].headers["WWW-Authenticate"] == 'Basic realm="AudiaPro"'
     assert answers[0].content_type == "application/problem+json"
     assert hook.stored() == []
+
+
+def test_the_phone_systems_of_a_suspended_tenant_are_refused_until_that_is_undone(app, hook):
+    with app.app_context():
+        tenants.set_suspended(db.session(), "acme", True)
+    assert hook.deliver().status_code == 401
+    with app.app_context():
+        tenants.set_suspended(db.session(), "acme", False)
+    assert hook.deliver().status_code == 201
 
 
 def without_request_id(body):

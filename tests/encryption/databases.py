@@ -113,7 +113,8 @@ class Database:
 
     def new_tenant(self) -> UUID:
         tenant = uuid4()
-        sql = "INSERT INTO tenants VALUES (:id, 'Acme', :subdomain, 'UTC', '2026-01-01', '2026-01-01')"
+        sql = "INSERT INTO tenants (id, name, subdomain, time_zone, created_at, updated_at) "
+        sql += "VALUES (:id, 'Acme', :subdomain, 'UTC', '2026-01-01', '2026-01-01')"
         self.all(sql, id=tenant, subdomain=tenant.hex)
         return tenant
 

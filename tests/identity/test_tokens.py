@@ -10,8 +10,8 @@ from sqlalchemy import update
 
 from app.extensions import db
 from app.identity import tokens
-from app.identity.models import Membership
-from tests.conftest import running
+from app.identity.models import Membership, UserSession
+from tests.conftest import PASSWORD, running
 
 DROPPED = "(dropped)"
 
@@ -31,10 +31,15 @@ def access(app, alice):
         return tokens.access_token(alice.subject)
 
 
+def refresh_token_of(app, person, expires=timedelta(days=1)):
+    with app.app_context():
+        token_id = db.session.get_one(UserSession, person.session_id).refresh_id
+        return tokens.refresh_token(person.subject, token_id, expires)
+
+
 @pytest.fixture
 def refresh(app, alice):
-    with app.app_context():
-        return tokens.refresh_token(alice.subject)
+    return refresh_token_of(app, alice)
 
 
 def forged(keys, token, key=None, algorithm="HS256", header=None, **claims):
@@ -52,10 +57,9 @@ def test_a_forged_token_that_is_changed_in_nothing_is_accepted(client, keys, acc
     assert me(client, forged(keys, access)).status_code == 200
 
 
-@pytest.mark.parametrize("claim", ["exp", "iat", "nbf", "jti", "type", "sub", "iss", "aud", "tenant"])
+@pytest.mark.parametrize("claim", ["exp", "iat", "nbf", "jti", "type", "sub", "iss", "aud", "tenant", "sid"])
 def test_every_claim_is_required_and_checked(client, keys, access, claim):
-    values = [DROPPED, None, [], {}]
-    values += ["", "other"] if claim != "jti" else []  # which may be any text
+    values = [DROPPED, None, [], {}, "", "other"]
     accepted = [value for value in values if me(client, forged(keys, access, **{claim: value})).status_code != 401]
     assert accepted == []
 
@@ -140,7 +144,7 @@ def test_an_access_token_is_no_refresh_token(client, keys, access):
 def test_a_refresh_token_gives_a_new_access_token(client, access, refresh):
     answer = client.post("/api/refresh", headers={"Authorization": f"Bearer {refresh}"})
     assert answer.status_code == 200
-    assert answer.json.keys() == {"access_token", "token_type", "expires_in"}
+    assert answer.json.keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
     assert answer.json["access_token"] != access
     assert me(client, answer.json["access_token"]).status_code == 200
 
@@ -178,10 +182,14 @@ def test_a_token_signed_under_a_fallback_is_accepted_until_the_fallback_goes(set
 
 def test_lifetimes_are_configured(settings, alice):
     lifetimes = {"access_token_expires": timedelta(seconds=77), "refresh_token_expires": timedelta(seconds=777)}
-    with running(replace(settings, **lifetimes)) as app, app.app_context():
-        for token, seconds in ((tokens.access_token(alice.subject), 77), (tokens.refresh_token(alice.subject), 777)):
-            claims = jwt.decode(token, options={"verify_signature": False})
-            assert claims["exp"] - claims["iat"] == seconds
+    with running(replace(settings, **lifetimes)) as app:
+        app.extensions["encryption"].checked = True
+        body = {"email": alice.email, "password": PASSWORD}
+        answer = app.test_client().post("/api/login", json=body)
+        assert answer.json["expires_in"] == 77
+        for name, seconds in (("access_token", 77), ("refresh_token", 777)):
+            claims = jwt.decode(answer.json[name], options={"verify_signature": False})
+            assert seconds - 5 <= claims["exp"] - claims["iat"] <= seconds
 
 
 def test_an_expired_token_says_so(settings, alice):
@@ -195,8 +203,8 @@ def test_an_expired_token_says_so(settings, alice):
 
 
 def test_a_removed_member_is_out_at_once(app, client, bob):
+    refresh = refresh_token_of(app, bob)
     with app.app_context():
-        refresh = tokens.refresh_token(bob.subject)
         assert bob.client.get("/api/me").status_code == 200
         db.session.execute(Membership.__table__.delete().where(Membership.user_id == bob.user_id))
         db.session.commit()
@@ -215,5 +223,11 @@ def test_a_changed_role_counts_at_once(app, alice):
 
 def test_a_token_for_a_tenant_that_the_user_does_not_belong_to_is_refused(app, client, alice, charlie):
     with app.app_context():
-        token = tokens.access_token(tokens.Subject(alice.user_id, charlie.tenant_id))
+        token = tokens.access_token(tokens.Subject(alice.user_id, charlie.tenant_id, alice.session_id))
+    assert me(client, token).status_code == 401
+
+
+def test_a_token_with_another_ones_session_is_refused(app, client, alice, bob):
+    with app.app_context():
+        token = tokens.access_token(tokens.Subject(alice.user_id, alice.tenant_id, bob.session_id))
     assert me(client, token).status_code == 401

@@ -1,0 +1,146 @@
+"""Sessions: a sign-in, from its start until it is ended, idle for too long, or too old.
+
+The refresh tokens of a session are one family. Each is good for one use, which gives the next; one that is used again
+was copied, and nobody can tell by whom it was used first: that ends the session.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, cast
+from uuid import UUID, uuid4
+
+from flask import Flask, current_app
+from sqlalchemy import ColumnElement, CursorResult, delete, select, update
+from sqlalchemy.orm import Session, contains_eager, joinedload
+
+from app.database import now
+from app.errors import NotFound, Unauthenticated
+from app.identity.models import Membership, User, UserSession
+from app.pagination import PageQuery, fetch_page
+from app.tenants.models import Tenant
+
+log = logging.getLogger(__name__)
+
+LONGEST_USER_AGENT: Final = 255
+KEPT: Final = timedelta(days=30)  # after its end, for whoever has to find out what happened
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """How long a session lasts at the most, and how long without its refresh token being used."""
+
+    absolute: timedelta
+    idle: timedelta
+
+
+def init_app(app: Flask, *, absolute: timedelta, idle: timedelta) -> None:
+    app.extensions["session_lifetime"] = Lifetime(absolute, idle)
+
+
+def lifetime() -> Lifetime:
+    """What is configured."""
+    return cast(Lifetime, current_app.extensions["session_lifetime"])
+
+
+def start(session: Session, membership: Membership, address: str | None, user_agent: str) -> UserSession:
+    """A new session, committed. address, user_agent: of the client, for its user to tell sessions apart."""
+    moment = now()
+    started = UserSession(
+        tenant_id=membership.tenant_id,
+        membership_id=membership.id,
+        refresh_id=uuid4(),
+        started_at=moment,
+        used_at=moment,
+        address=address,
+        user_agent=user_agent[:LONGEST_USER_AGENT],
+    )
+    forgotten = moment - lifetime().absolute - KEPT
+    session.execute(
+        delete(UserSession).where(UserSession.membership_id == membership.id, UserSession.started_at < forgotten)
+    )
+    session.add(started)
+    session.commit()
+    return started
+
+
+def find_membership(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> Membership:
+    """Who has that session, as they are now, with user and tenant.
+
+    Raises :class:`~app.errors.Unauthenticated` when it has ended, or its user or tenant may not sign in any more.
+    """
+    statement = (
+        select(Membership)
+        .join(Membership.user)
+        .join(Membership.tenant)
+        .join(UserSession, UserSession.membership_id == Membership.id)
+        .where(Membership.user_id == user_id, Membership.tenant_id == tenant_id, UserSession.id == session_id)
+        .where(_alive(), User.disabled_at.is_(None), Tenant.suspended_at.is_(None))
+        .options(contains_eager(Membership.user), contains_eager(Membership.tenant))
+    )
+    membership = session.scalars(statement).one_or_none()
+    if membership is None:
+        raise Unauthenticated("The session has ended: sign in again.")
+    return membership
+
+
+def renew(session: Session, session_id: UUID, refresh_id: UUID) -> UserSession:
+    """Use a refresh token up: the session, committed, with the id of the token that follows.
+
+    Raises :class:`~app.errors.Unauthenticated`, and ends the session, when the token was used before.
+    """
+    renewed = (
+        update(UserSession)
+        .where(UserSession.id == session_id, UserSession.refresh_id == refresh_id, _alive())
+        .values(refresh_id=uuid4(), used_at=now())
+        .returning(UserSession)
+    )
+    found = session.scalars(renewed).one_or_none()
+    session.commit()
+    if found is None:
+        _end(session, UserSession.id == session_id)
+        log.warning("a refresh token was used again: session %s has ended", session_id)
+        raise Unauthenticated("This refresh token was used before, which ends its session: sign in again.")
+    return found
+
+
+def list_page(session: Session, user_id: UUID, page: PageQuery) -> tuple[list[UserSession], str | None]:
+    """A page of the user's sessions that have not ended, newest first, and the cursor of the next page or None."""
+    statement = select(UserSession).where(_of_user(user_id), _alive())
+    with_tenant = joinedload(UserSession.membership).joinedload(Membership.tenant)
+    return fetch_page(session, statement.options(with_tenant), [UserSession.id], page)
+
+
+def end(session: Session, user_id: UUID, session_id: UUID) -> None:
+    """End one session of the user at once. Raises :class:`~app.errors.NotFound`."""
+    if not _end(session, _of_user(user_id), UserSession.id == session_id):
+        raise NotFound("There is no such session, or it has ended.")
+
+
+def end_all(session: Session, *, user_id: UUID | None = None, tenant_id: UUID | None = None) -> int:
+    """End all sessions: those of a user, those in a tenant, or everybody's. Returns how many."""
+    criteria = [_of_user(user_id)] if user_id else []
+    criteria += [UserSession.tenant_id == tenant_id] if tenant_id else []
+    return _end(session, *criteria)
+
+
+def _end(session: Session, *criteria: ColumnElement[bool]) -> int:
+    ended = update(UserSession).where(_alive(), *criteria).values(ended_at=now())
+    result = cast("CursorResult[Any]", session.execute(ended))
+    session.commit()
+    return result.rowcount
+
+
+def _of_user(user_id: UUID) -> ColumnElement[bool]:
+    return UserSession.membership_id.in_(select(Membership.id).where(Membership.user_id == user_id))
+
+
+def _alive() -> ColumnElement[bool]:
+    moment, limits = now(), lifetime()
+    return (
+        UserSession.ended_at.is_(None)
+        & (UserSession.started_at > moment - limits.absolute)
+        & (UserSession.used_at > moment - limits.idle)
+    )
