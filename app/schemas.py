@@ -73,7 +73,7 @@ def _single_line(text: str) -> str:
 
 
 def _trimmed(text: Any) -> Any:
-    return text.strip() if isinstance(text, str) else text
+    return text.strip(" ") if isinstance(text, str) else text
 
 
 def _known_time_zone(name: str) -> str:

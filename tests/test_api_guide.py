@@ -14,6 +14,7 @@ from tests.test_serving import started, wait_for_answer
 
 GUIDE = (Path(__file__).parent.parent / "docs/api.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```\n(?:```json\n(.*?)^```\n)?", GUIDE, re.MULTILINE | re.DOTALL)
+SIGN_IN = next(block for block, _ in BLOCKS if "/api/login" in block)
 # Prints each answer as one line, whatever it is, and its status as the next.
 CURL = 'curl() { command curl -w "\\n%{http_code}\\n" "$@" | tr -s "\\n"; }\n'
 
@@ -46,6 +47,9 @@ class Reader:
         self.variables |= {name: body[field] for field, name in taken.items() if body.get(field)}
         if "webhook_password" in body:
             self.variables["ID"] = body["id"]
+        for item in body.get("items", ()):
+            if "user_agent" in item:
+                self.variables["SESSION_ID"] = item["id"]
         if body.get("next"):
             self.variables["CURSOR"] = body["next"]
         return int(answer[1]), body
@@ -58,9 +62,12 @@ def test_every_line_works_as_printed(tmp_path):
     with started(DEVELOP, log, DATABASE_URL=url, PORT=str(port)) as process:
         wait_for_answer(port, process)
         (password,) = re.findall(r"^  owner +\S+ +(\S+)$", log.read_text(), re.MULTILINE)
-        reader, statuses = Reader(port, password), []
+        reader, statuses, signed_out = Reader(port, password), [], False
         for block, shown in BLOCKS:
+            if "Bearer $TOKEN" in block and signed_out:
+                reader.run(SIGN_IN)
             answers = reader.run(block)
+            signed_out = "/api/logout" in block or "DELETE $URL/api/sessions" in block
             assert len(answers) == len(re.findall(r"^curl ", block, re.MULTILINE))
             statuses += [status for status, _ in answers]
             if '"version": 2' in block:  # once as promised, and once more, when it is outdated

@@ -197,6 +197,7 @@ class TestRefusals:
             "phone_systems",
             "payment_accounts",
             "api_credentials",
+            "sessions",
             "memberships",
             "users",
             "tenants",
