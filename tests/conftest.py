@@ -17,6 +17,7 @@ from uuid import UUID
 import flask_migrate
 import pytest
 from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
@@ -27,6 +28,7 @@ from app.extensions import db
 from app.identity import tokens
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password
+from app.tenancy import system_scope
 from app.tenants.models import Tenant
 from tests.servers import FAST_BUT_NOT_DURABLE, Postgres, PostgresClient, Redis
 
@@ -109,6 +111,13 @@ def running(settings: Settings) -> Iterator[APIFlask]:
         db.engine.dispose()
 
 
+@contextmanager
+def in_database(app: Flask) -> Iterator[None]:
+    """For a test to look at, or change, what is stored for any tenant, with ``db.session`` or ``db.engine``."""
+    with app.app_context(), system_scope():
+        yield
+
+
 def migrate(database_url: str) -> str:
     with running(make_settings(database_url)) as app, app.app_context():
         flask_migrate.upgrade()
@@ -155,7 +164,7 @@ def settings(database_url: str) -> Settings:
 def app(settings: Settings) -> Iterator[APIFlask]:
     """The application, ready to serve."""
     with running(settings) as app:
-        with app.app_context():
+        with in_database(app):
             app.extensions["encryption"].check_and_register(db.engine)
         yield app
 
@@ -188,7 +197,7 @@ def password_hash() -> str:
 @pytest.fixture
 def cast(app: APIFlask, password_hash: str) -> dict[str, Person]:
     people = {}
-    with app.app_context():
+    with in_database(app):
         tenants = {name: Tenant(name=name.title(), subdomain=name) for name in ("acme", "others")}
         for name, subdomain, role in (
             ("alice", "acme", Role.OWNER),

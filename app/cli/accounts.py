@@ -13,6 +13,7 @@ from app.errors import Problem
 from app.extensions import db
 from app.identity import service as identity
 from app.startup import database_or_exit
+from app.tenancy import system_scope
 from app.tenants import service as tenants
 
 commands = Blueprint("account_commands", __name__, cli_group=None)
@@ -39,7 +40,7 @@ def create_tenant(name: str, subdomain: str, admin_email: str, time_zone: str) -
 
     The password of an owner who is new is asked for, or read from standard input, one line, where that is no terminal.
     """
-    with refusals():
+    with refusals(), system_scope():
         membership = tenants.create_tenant(
             db.session(),
             name=name,

@@ -29,6 +29,7 @@ from app.encryption.workers import WorkerFailed
 EXIT_NOT_DONE: Final = 1
 EXIT_RUNNING: Final = 3
 SECONDS_BETWEEN_LINES: Final = 10
+INSUFFICIENT_PRIVILEGE: Final = "42501"  # PostgreSQL's SQLSTATE
 
 commands = Blueprint("rotation_commands", __name__, cli_group=None)
 
@@ -121,6 +122,10 @@ def refusals() -> Iterator[None]:
     except WorkerFailed as failure:
         fail(f"Broken off: {failure}. Nothing is lost; run the command again to go on.", EXIT_NOT_DONE)
     except DBAPIError as error:  # its text may hold a driver's parameters
+        if getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
+            fail(
+                "This database login may not do that, or does not see every row: use the tables' owner.", EXIT_NOT_DONE
+            )
         kind = type(error.orig).__name__
         fail(f"Broken off by the database ({kind}). Nothing is lost; run the command again to go on.", EXIT_NOT_DONE)
 

@@ -13,6 +13,7 @@ from app.errors import Forbidden, Unauthenticated
 from app.extensions import db
 from app.identity import service, tokens
 from app.identity.models import Membership, Role
+from app.tenancy import enter_tenant_scope
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def current_membership() -> Membership:
 def _identify(token_type: tokens.TokenType) -> None:
     try:
         subject = tokens.verify(token_type)
+        enter_tenant_scope(subject.tenant_id)
         membership = service.find_membership(db.session(), subject.user_id, subject.tenant_id)
         if membership is None:
             raise Unauthenticated("The member that the token was made for is gone.")

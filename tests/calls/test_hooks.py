@@ -17,6 +17,7 @@ from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
 from tests.calls.conftest import basic, make_hook
+from tests.conftest import in_database
 from tests.data import captured_body, captured_request
 
 FORM = "application/x-www-form-urlencoded"
@@ -64,7 +65,7 @@ def test_one_delivery_twenty_times_at_once_is_one_record(hook):
 
 def test_everybody_without_the_right_credentials_gets_the_same_answer(app, hook, alice, charlie):
     without = make_hook(app, alice)
-    with app.app_context():
+    with in_database(app):
         db.session.execute(
             update(PhoneSystem)
             .where(PhoneSystem.id == UUID(without.path.split("/")[3]))
@@ -169,7 +170,7 @@ def test_the_address_takes_only_posts(hook):
 
 
 def test_a_password_that_does_not_open_makes_the_phone_system_try_again(hook, app):
-    with app.app_context():
+    with in_database(app):
         value = db.session.execute(text("SELECT webhook_password_encrypted FROM phone_systems")).scalar_one()
         tampered = value[:-4] + ("AAA=" if value.endswith("=") else "AAAA")
         db.session.execute(text("UPDATE phone_systems SET webhook_password_encrypted = :v"), {"v": tampered})

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from app.extensions import db
 from app.identity import tokens
 from app.identity.models import Membership
-from tests.conftest import running
+from tests.conftest import in_database, running
 
 DROPPED = "(dropped)"
 
@@ -195,7 +195,7 @@ def test_an_expired_token_says_so(settings, alice):
 
 
 def test_a_removed_member_is_out_at_once(app, client, bob):
-    with app.app_context():
+    with in_database(app):
         refresh = tokens.refresh_token(bob.subject)
         assert bob.client.get("/api/me").status_code == 200
         db.session.execute(Membership.__table__.delete().where(Membership.user_id == bob.user_id))
@@ -206,7 +206,7 @@ def test_a_removed_member_is_out_at_once(app, client, bob):
 
 def test_a_changed_role_counts_at_once(app, alice):
     assert alice.client.get("/api/phone-systems").status_code == 200
-    with app.app_context():
+    with in_database(app):
         changed = update(Membership).where(Membership.user_id == alice.user_id).values(role="member")
         db.session.execute(changed)
         db.session.commit()
