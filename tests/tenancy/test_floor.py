@@ -129,8 +129,8 @@ def test_a_foreign_key_cannot_reach_across(app, stored, alice):
 def test_a_savepoints_rollback_leaves_the_right_tenant_in_force(app, stored, in_scope):
     """PostgreSQL takes back what was set after the savepoint, and what it was before comes back in force."""
     with system_scope():
-        assert db.session.scalar(COUNT) == 2
         savepoint = db.session.begin_nested()
+        assert db.session.scalar(COUNT) == 2
     assert db.session.scalar(COUNT) == 1
     savepoint.rollback()
     assert db.session.scalar(COUNT) == 1
