@@ -6,7 +6,7 @@ from typing import cast
 
 from apiflask import APIFlask
 
-from app import errors, extensions, openapi, web
+from app import errors, extensions, openapi, tenancy, web
 from app.calls.api import api as calls_api
 from app.calls.hooks import api as hooks_api
 from app.cli.accounts import commands as account_commands
@@ -67,6 +67,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     )
     errors.init_app(app)
     extensions.db.init_app(app)
+    tenancy.init_app(app, extensions.db)
     extensions.migrate.init_app(app, extensions.db, directory=str(PROJECT / "migrations"))
     extensions.encryption.init_app(app, settings.keyring)
     tokens.init_app(app, jwt_secrets, settings.access_token_expires)

@@ -14,11 +14,12 @@ from redis.retry import Retry
 
 from app.database import Base
 from app.encryption import Encryption
+from app.tenancy import TenantSession
 
 REDIS_TIMEOUT_SECONDS: Final = 2
 
 # What was committed stays readable: answers are made of it, without asking the database a second time.
-db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+db = SQLAlchemy(model_class=Base, session_options={"class_": TenantSession, "expire_on_commit": False})
 if TYPE_CHECKING:  # db.Model is made at run time, where mypy cannot see that it is a subclass of Base
 
     class Model(Base):

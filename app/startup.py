@@ -22,6 +22,7 @@ from app.encryption import AppEncryption
 from app.encryption.registry import KeyRefused
 from app.extensions import db
 from app.status.service import is_migrated
+from app.tenancy import system_scope
 
 EXIT_UNAVAILABLE = 1
 
@@ -51,7 +52,7 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
     encryption: AppEncryption = app.extensions["encryption"]
     name = _name_of(db.engine.url)
     try:
-        with database_or_exit():
+        with database_or_exit(), system_scope():
             encryption.check_and_register(db.engine)
             with db.engine.connect() as connection:
                 migrated = is_migrated(connection)

@@ -13,6 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.encryption import AppEncryption
 from app.errors import Unavailable
 from app.extensions import db
+from app.tenancy import system_scope
 
 LONGEST_WAIT_SECONDS: Final = 5
 HEADERS: Final = {
@@ -56,7 +57,8 @@ def _require_checked_keys() -> None:
         raise Unavailable("The service is waiting for its database.")
     try:
         if not encryption.checked:
-            encryption.check_and_register(db.engine)
+            with system_scope():
+                encryption.check_and_register(db.engine)
     finally:
         _check.release()
     if not encryption.checked:

@@ -12,6 +12,7 @@ from flask import current_app
 from sqlalchemy import Connection, text
 
 from app.startup import database_or_exit
+from app.tenancy import system_scope
 
 LOCK_ID = 0x61756469  # "audi"
 
@@ -48,5 +49,5 @@ def leave_out_empty(migration_context: object, revision: object, directives: lis
 
 if context.is_offline_mode():
     raise SystemExit("migrations need a database connection: `--sql` is not supported")
-with database_or_exit(), db.engine.connect() as connection:
+with database_or_exit(), system_scope(), db.engine.connect() as connection:
     run(connection)

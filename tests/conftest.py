@@ -18,7 +18,7 @@ from uuid import UUID
 import flask_migrate
 import pytest
 from apiflask import APIFlask
-from flask import Response, request
+from flask import Flask, Response, request
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
@@ -29,6 +29,7 @@ from app.extensions import db
 from app.identity import sessions, tokens
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password
+from app.tenancy import system_scope
 from app.tenants.models import Tenant
 from tests.servers import FAST_BUT_NOT_DURABLE, Postgres, PostgresClient, Redis
 
@@ -114,6 +115,13 @@ def running(settings: Settings) -> Iterator[APIFlask]:
         db.engine.dispose()
 
 
+@contextmanager
+def in_database(app: Flask) -> Iterator[None]:
+    """For a test to look at, or change, what is stored for any tenant, with ``db.session`` or ``db.engine``."""
+    with app.app_context(), system_scope():
+        yield
+
+
 def migrate(database_url: str) -> str:
     with running(make_settings(database_url)) as app, app.app_context():
         flask_migrate.upgrade()
@@ -185,7 +193,7 @@ def app(settings: Settings, documented: set[Answered]) -> Iterator[APIFlask]:
 
     with running(settings) as app:
         app.after_request(see)
-        with app.app_context():
+        with in_database(app):
             app.extensions["encryption"].check_and_register(db.engine)
         yield app
     assert {answer for answer in seen - documented if answer[2] != "500"} == set()
@@ -220,7 +228,7 @@ def password_hash() -> str:
 @pytest.fixture
 def cast(app: APIFlask, password_hash: str) -> dict[str, Person]:
     people = {}
-    with app.app_context():
+    with in_database(app):
         tenants = {name: Tenant(name=name.title(), subdomain=name) for name in ("acme", "others")}
         for name, subdomain, role in (
             ("alice", "acme", Role.OWNER),

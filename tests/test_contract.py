@@ -17,6 +17,7 @@ from app.extensions import db, limiter
 from app.identity import sessions, tokens
 from app.identity.models import Membership
 from tests.calls.conftest import basic, make_hook
+from tests.conftest import in_database
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -66,7 +67,7 @@ class Contract:
             return {}
         if schemes[0] == "webhook_credentials":
             return {"Authorization": self.webhook_credentials}
-        with self.app.app_context():
+        with in_database(self.app):
             owner = select(Membership).where(Membership.user_id == self.alice.user_id)
             started = sessions.start(db.session(), db.session.scalars(owner).one(), None, "")
             subject = tokens.Subject(self.alice.user_id, self.alice.tenant_id, started.id)
@@ -93,7 +94,7 @@ def test_every_answer_is_as_described_and_nothing_wrong_is_taken(app, contract):
         if has_input(operation):
             # A phone system is not refused for a number where the description has a text.
             checks = contract.checks if label == HOOK else [*contract.checks, contract.refused]
-            with app.app_context():
+            with in_database(app):
                 limiter.reset()  # or it is all that signing in answers with
             negative = operation.as_strategy(generation_mode=contract.modes.NEGATIVE, path_parameters=path)
             seen[label] |= converse(negative, headers, checks)
@@ -115,7 +116,7 @@ def test_nothing_is_shown_or_taken_without_credentials(contract, app, alice):
 
 
 def contents(app) -> dict[str, list[Any]]:
-    with app.app_context(), db.engine.connect() as connection:
+    with in_database(app), db.engine.connect() as connection:
         return {table.name: connection.execute(select(table)).all() for table in db.metadata.sorted_tables}
 
 

@@ -1,13 +1,15 @@
 """The rules that a reader would otherwise have to remember."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from app import BLUEPRINTS
 from app.config import VARIABLES
@@ -25,6 +27,37 @@ OBJECTS = {
     "phone_systems": ("/api/phone-systems", {"name": "Headquarters", "vendor": "asterisk", "password": "hunter2"}),
     "payment_accounts": ("/api/payment-accounts", {"provider": "paypal", "mode": "live", "client_secret": "hunter2"}),
     "api_credentials": ("/api/api-credentials", {"name": "Maps", "provider": "acme", "secret": "hunter2"}),
+}
+
+
+# What may reach all tenants' rows, and why it has to.
+SYSTEM_SCOPES = [
+    ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
+    ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
+    ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
+    ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
+    ("app/identity/sessions.py", "list_page"),
+    ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
+    ("app/startup.py", "check_start"),  # registers the encryption key
+    ("app/status/service.py", "_register_key_if_due"),
+    ("app/web.py", "_require_checked_keys"),
+]
+
+# What the web role may do with each table. A migration that adds a table grants this, and gives it a policy.
+WEB_PRIVILEGES = {
+    "alembic_version": {"SELECT"},
+    "api_credentials": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "calls": {"SELECT", "INSERT", "UPDATE"},
+    "encryption_keys": {"SELECT"},
+    "encryption_rotations": set(),
+    "mails": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "memberships": {"SELECT"},
+    "payment_accounts": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "phone_systems": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "retired_encryption_keys": {"SELECT"},
+    "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "tenants": {"SELECT"},
+    "users": {"SELECT", "UPDATE"},
 }
 
 
@@ -103,6 +136,64 @@ def test_every_tenant_table_has_its_tenant_and_composite_keys(app):
 def test_every_table_with_a_tenant_id_is_a_tenants_own():
     with_tenant_id = {table.name for table in db.metadata.tables.values() if "tenant_id" in table.columns}
     assert with_tenant_id == {model.__tablename__ for model in tenant_models()}
+
+
+def functions(node: ast.AST, name: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """Every node below this one, with the function that it is in."""
+    for child in ast.iter_child_nodes(node):
+        inside = child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else name
+        yield inside, child
+        yield from functions(child, inside)
+
+
+def test_what_reaches_all_tenants_is_listed():
+    found = {}
+    for path in sorted((ROOT / "app").rglob("*.py")):
+        for function, node in functions(ast.parse(path.read_text())):
+            name = getattr(node, "id", None) or getattr(node, "attr", None)
+            if name in ("system_scope", "ALL_TENANTS") and path.parent.name != "tenancy":
+                found.setdefault((str(path.relative_to(ROOT)), function), []).append(node)
+    assert sorted(found) == SYSTEM_SCOPES
+    assert {place: len(nodes) for place, nodes in found.items() if len(nodes) > 1} == {}
+
+
+def test_no_connection_goes_past_the_scope():
+    """The one engine of its own is the rotation's, which works on all tenants' rows."""
+    found = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "app").rglob("*.py")
+        if re.search(r"create_engine\(|raw_connection|import psycopg", path.read_text())
+    }
+    assert found == {"app/encryption/connections.py"}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_every_tenant_table_shows_a_tenant_its_own_rows_alone(app):
+    owned = {model.__tablename__: "tenant_id" for model in tenant_models()} | {"tenants": "id"}
+    with app.app_context(), db.engine.connect() as connection:
+        secured = connection.execute(
+            text("SELECT relname, relforcerowsecurity FROM pg_class WHERE relrowsecurity AND relkind = 'r'")
+        )
+        assert {tuple(row) for row in secured} == {(table, False) for table in owned}
+        policies = connection.execute(
+            text("SELECT tablename, permissive, cmd, roles, qual, with_check FROM pg_policies")
+        )
+        for table, *kind, roles, using, check in policies:
+            condition = f"({owned.pop(table)} = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid)"
+            assert (kind, roles, using, check) == (["PERMISSIVE", "ALL"], ["public"], condition, condition), table
+        assert owned == {}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_the_web_role_may_do_with_each_table_what_is_listed(app):
+    assert WEB_PRIVILEGES.keys() == db.metadata.tables.keys() | {"alembic_version"}
+    with app.app_context(), db.engine.connect() as connection:
+        given = {table: set() for table in WEB_PRIVILEGES}
+        granted = "SELECT table_name, privilege_type FROM information_schema.role_table_grants"
+        for table, privilege in connection.execute(text(f"{granted} WHERE grantee IN (current_user, 'PUBLIC')")):
+            if table in given:
+                given[table].add(privilege)
+        assert given == WEB_PRIVILEGES
 
 
 def test_every_encrypted_column_is_in_the_inventory_and_guarded_by_the_database(app):

@@ -8,13 +8,14 @@ from sqlalchemy.exc import OperationalError
 
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
+from tests.conftest import in_database
 
 URL = "/api/phone-systems"
 GOOD = {"name": "Headquarters", "vendor": "asterisk"}
 
 
 def stored(app):
-    with app.app_context():
+    with in_database(app):
         return db.session.scalar(select(func.count()).select_from(PhoneSystem))
 
 

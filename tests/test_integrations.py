@@ -12,7 +12,7 @@ from app.encryption import sealed
 from app.extensions import db
 from app.payments.models import PaymentAccount
 from app.phone_systems.models import PhoneSystem
-from tests.conftest import Person
+from tests.conftest import Person, in_database
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def noun(request) -> Noun:
 
 
 def stored_secret(app, noun, row):
-    with app.app_context():
+    with in_database(app):
         return getattr(
             db.session.scalars(select(noun.model).where(noun.model.id == UUID(row["id"]))).one(), noun.secret
         )
@@ -252,5 +252,5 @@ def test_a_tenant_id_in_the_request_is_refused(app, alice, charlie, noun):
     assert alice.client.post(noun.url, json=body).status_code == 422
     created = noun.create(alice)
     assert alice.client.patch(created["location"], json={"tenant_id": str(charlie.tenant_id)}).status_code == 422
-    with app.app_context():
+    with in_database(app):
         assert db.session.scalar(select(func.count()).where(noun.model.tenant_id == charlie.tenant_id)) == 0

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from app.extensions import db
 from app.integrations.service import Integrations
+from tests.conftest import in_database
 from tests.test_integrations import noun, stored_secret
 
 __all__ = ["noun"]
@@ -143,7 +144,7 @@ def test_the_migration_gives_existing_rows_the_first_version_and_can_be_undone(a
     noun.create(alice)
     noun.create(alice)
     table = noun.model.__tablename__
-    with app.app_context():
+    with in_database(app):
         migrations = ScriptDirectory.from_config(app.extensions["migrate"].migrate.get_config())
         db.engine.dispose()
         try:

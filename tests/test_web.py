@@ -9,7 +9,7 @@ from sqlalchemy import NullPool, create_engine, delete
 from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
-from tests.conftest import make_settings, migrate, running
+from tests.conftest import in_database, make_settings, migrate, running
 
 EXPECTED = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -77,7 +77,7 @@ def test_nothing_is_served_while_the_keys_do_not_fit_the_database(app, settings,
         assert answer.status_code == 503
         assert settings.keyring.primary.id in caplog.text
         assert settings.keyring.primary.id not in answer.text
-        with app.app_context():
+        with in_database(app):
             registry = app.extensions["encryption"].registry
             db.session.execute(delete(registry.keys))
             db.session.commit()

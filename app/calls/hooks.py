@@ -17,6 +17,7 @@ from app.errors import Unauthenticated, problem
 from app.extensions import db
 from app.phone_systems.vendors import VENDORS, MalformedDelivery, UnreadableDelivery
 from app.phone_systems.webhook import Sender, authenticate
+from app.tenancy import enter_tenant_scope
 from app.web import read_body
 
 MAXIMUM_BODY_BYTES: Final = 64 * 1024
@@ -57,6 +58,7 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
     try:
         sender = authenticate(db.session(), subdomain, phone_system_id, username, password)
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
+        enter_tenant_scope(sender.tenant_id)
         return sender
     except Unauthenticated:
         attempt.refused()

@@ -16,6 +16,7 @@ from app.identity import sessions
 from app.identity.models import Role
 from app.identity.passwords import hash_password
 from app.startup import database_or_exit
+from app.tenancy import system_scope
 from app.tenants import service as tenants
 
 ROLE = click.Choice([role.value for role in Role])
@@ -25,9 +26,9 @@ commands = Blueprint("account_commands", __name__, cli_group=None)
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Tell a service's refusal on the terminal. Exit status 1."""
+    """Work on all tenants, and tell a service's refusal on the terminal. Exit status 1."""
     try:
-        with database_or_exit():
+        with database_or_exit(), system_scope():
             yield
     except Problem as problem:
         details = [f"{error['field']}: {error['message']}" for error in problem.errors or []]

@@ -17,6 +17,7 @@ from app.database import now
 from app.demonstration import NOT_YET_DELIVERED, OWNER, Demonstration, create_demonstration
 from app.extensions import db
 from app.startup import check_start
+from app.tenancy import system_scope
 from app.tenants.service import any_tenant
 
 HOST: Final = "127.0.0.1"
@@ -34,7 +35,8 @@ def develop() -> None:
         raise click.ClickException("This is for development only, and makes accounts: set APP_ENV=development.")
     flask_migrate.upgrade()
     check_start(current_app, settings)
-    made = None if any_tenant(db.session()) else create_demonstration(db.session(), now())
+    with system_scope():
+        made = None if any_tenant(db.session()) else create_demonstration(db.session(), now())
     db.session.remove()
     db.engine.dispose()
     port = find_free_port(settings.port)

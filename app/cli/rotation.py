@@ -31,6 +31,7 @@ from app.startup import database_or_exit
 EXIT_NOT_DONE: Final = 1
 EXIT_RUNNING: Final = 3
 SECONDS_BETWEEN_LINES: Final = 10
+INSUFFICIENT_PRIVILEGE: Final = "42501"  # PostgreSQL's SQLSTATE
 
 commands = Blueprint("rotation_commands", __name__, cli_group=None)
 
@@ -125,11 +126,9 @@ def refusals() -> Iterator[None]:
     except OSError as error:
         fail(f"Broken off: {error.strerror}. Nothing is lost; run the command again to go on.", EXIT_NOT_DONE)
     except DBAPIError as error:  # its text may hold a driver's parameters
-        if getattr(error.orig, "sqlstate", None) == "42501":
+        if getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
             fail(
-                "This role of the database may not do that, or row-level security hides rows from it: run the command "
-                "as the owner of the tables.",
-                EXIT_CONFIG,
+                "This database login may not do that, or does not see every row: use the tables' owner.", EXIT_NOT_DONE
             )
         kind = type(error.orig).__name__
         fail(f"Broken off by the database ({kind}). Nothing is lost; run the command again to go on.", EXIT_NOT_DONE)

@@ -151,10 +151,11 @@ class KeyRegistry:
         return list(connection.execute(select(self.keys.c.id).order_by(self.keys.c.generation)).scalars())
 
     def count_values(self, connection: Connection, column: EncryptedColumn) -> dict[str | None, int]:
-        """How many values of ``column`` are sealed under each key id; None counts the empty ones.
+        """How many values of ``column`` are sealed under each key id, of all owners; None counts the empty ones.
 
         What is not a sealed value counts as :data:`NO_KEY_ID`: where its key id would be, may be part of a secret.
         """
+        _require_every_row(connection)
         counts: Counter[str | None] = Counter()
         version = func.substr(column.storage, 1, len(sealed.VERSION) + 1)
         found = select(column.key_id, version, func.count()).group_by(column.key_id, version)
@@ -195,6 +196,7 @@ class KeyRegistry:
         nothing is changed.
         """
         with self._change(engine) as connection:
+            _require_every_row(connection)
             self.count_lost(connection, keyring, key_id)
             lost = [row for column in inventory(self.metadata) for row in _remove(connection, column, key_id)]
             self._retire(connection, key_id)
@@ -228,6 +230,13 @@ class KeyRegistry:
                 connection.execute(text("SET LOCAL lock_timeout = '10s'"))
                 connection.execute(text(f"LOCK TABLE {self.keys.name} IN SHARE ROW EXCLUSIVE MODE"))
             yield connection
+
+
+def _require_every_row(connection: Connection) -> None:
+    """Where row-level security would hide rows, make that an error for the rest of the transaction: a value that is
+    not counted would be lost with its key."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL row_security = off"))
 
 
 def _remove(connection: Connection, column: EncryptedColumn, key_id: str) -> list[SealedRow]:

@@ -14,6 +14,7 @@ from app.errors import Forbidden, Unauthenticated
 from app.extensions import db
 from app.identity import sessions, tokens
 from app.identity.models import Membership, Role
+from app.tenancy import enter_tenant_scope
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def current_token_id() -> UUID:
 def _identify(token_type: tokens.TokenType) -> None:
     try:
         subject, g.token_id = tokens.verify(token_type)
+        enter_tenant_scope(subject.tenant_id)
         membership = sessions.find_membership(db.session(), *subject)
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except Unauthenticated as refusal:

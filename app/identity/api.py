@@ -18,6 +18,7 @@ from app.identity.access import current_membership, current_session_id, current_
 from app.identity.models import UserSession
 from app.identity.schemas import Credentials, Me, SessionOut, Tokens
 from app.pagination import Page, PageQuery
+from app.tenancy import enter_tenant_scope
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
     except Unauthenticated:
         log.warning("sign-in refused, request %s, from %s", g.request_id, get_remote_address())
         raise
+    enter_tenant_scope(membership.tenant_id)
     user_agent = request.user_agent.string
     started = sessions.start(db.session(), membership, get_remote_address(), user_agent)
     log.info("signed in: user %s of tenant %s, request %s", user_id, started.tenant_id, g.request_id)

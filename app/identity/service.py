@@ -15,6 +15,7 @@ from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password, is_outdated, verify_password
+from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
 
@@ -63,7 +64,8 @@ def choose_membership(session: Session, user_id: UUID, subdomain: str | None) ->
     statement = select(Membership).join(Tenant).where(*able).options(*_RELATED)
     if subdomain is not None:
         statement = statement.where(Tenant.subdomain == subdomain)
-    memberships = session.scalars(statement.limit(2)).all()
+    with system_scope():  # the tenant is what is being found out
+        memberships = session.scalars(statement.limit(2)).all()
     if not memberships:
         raise refused()
     if len(memberships) > 1:

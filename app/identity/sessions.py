@@ -20,6 +20,7 @@ from app.database import now
 from app.errors import NotFound, Unauthenticated
 from app.identity.models import Membership, User, UserSession
 from app.pagination import PageQuery, fetch_page
+from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ def list_page(session: Session, user_id: UUID, page: PageQuery) -> tuple[list[Us
     """A page of the user's sessions that have not ended, newest first, and the cursor of the next page or None."""
     statement = select(UserSession).where(_of_user(user_id), _alive())
     with_tenant = joinedload(UserSession.membership).joinedload(Membership.tenant)
-    return fetch_page(session, statement.options(with_tenant), [UserSession.id], page)
+    with system_scope():  # a user may be signed in to several tenants
+        return fetch_page(session, statement.options(with_tenant), [UserSession.id], page)
 
 
 def end(session: Session, user_id: UUID, session_id: UUID) -> None:
@@ -128,8 +130,9 @@ def end_all(session: Session, *, user_id: UUID | None = None, tenant_id: UUID | 
 
 def _end(session: Session, *criteria: ColumnElement[bool]) -> int:
     ended = update(UserSession).where(_alive(), *criteria).values(ended_at=now())
-    result = cast("CursorResult[Any]", session.execute(ended))
-    session.commit()
+    with system_scope():  # as above
+        result = cast("CursorResult[Any]", session.execute(ended))
+        session.commit()
     return result.rowcount
 
 

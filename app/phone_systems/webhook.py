@@ -19,6 +19,7 @@ from app.encryption import sealed
 from app.encryption.keyring import Context
 from app.errors import Unauthenticated
 from app.phone_systems.models import PhoneSystem
+from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
 NOBODY: Final = UUID(int=0)
@@ -81,7 +82,8 @@ def _find(session: Session, subdomain: str, phone_system_id: str) -> _Stored | N
         "subdomain": subdomain if _LABEL.fullmatch(subdomain) else "",
         "id": UUID(phone_system_id) if _UUID.fullmatch(phone_system_id) else NOBODY,
     }
-    row = session.connection().execute(_FIND, parameters).one_or_none()
+    with system_scope():  # whose tenant's it is, the address only claims
+        row = session.connection().execute(_FIND, parameters).one_or_none()
     return _Stored._make(row) if row is not None else None
 
 

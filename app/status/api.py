@@ -11,7 +11,7 @@ from pydantic import Field
 
 from app.extensions import db
 from app.schemas import Output
-from app.status.service import READY, check_readiness
+from app.status.service import READY, check_readiness, is_ready
 
 api = APIBlueprint("status", __name__, tag="Status")
 
@@ -73,13 +73,12 @@ def alive() -> dict[str, str]:
 @api.output(Ready, description="It can")
 @api.doc(
     summary="Can the process serve?",
-    description="Checks the database, its migrations and the encryption keys.",
+    description="Checks the database, its migrations and the encryption keys, and tells whether the database itself "
+    "keeps tenants apart (tenant_isolation), without which it can serve.",
     responses=NOT_READY,
 )
 def ready() -> tuple[dict[str, Any], int]:
     checks = check_readiness(db.engine)
-    is_ready = all(outcome == READY for outcome in checks.values())
-    return (
-        {"status": READY if is_ready else "unavailable", "checks": checks},
-        HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE,
-    )
+    if is_ready(checks):
+        return {"status": READY, "checks": checks}, HTTPStatus.OK
+    return {"status": "unavailable", "checks": checks}, HTTPStatus.SERVICE_UNAVAILABLE

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from typing import Final
 
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -14,8 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.encryption import AppEncryption
 from app.encryption.registry import KeyRefused
+from app.extensions import db
+from app.tenancy import FLOOR_MISSING, keeps_tenants_apart, system_scope
 
-READY = "ok"
+READY: Final = "ok"
+ISOLATION: Final = "tenant_isolation"
 
 
 class NotReady(Exception):
@@ -23,11 +27,12 @@ class NotReady(Exception):
 
 
 def check_readiness(engine: Engine) -> dict[str, str]:
-    """The outcome of every check by its name: ``"ok"``, or a sentence that says what is wrong."""
+    """The outcome of every check by its name: ``"ok"``, or a sentence that says what is wrong. See :func:`is_ready`."""
     checks: dict[str, Callable[[Connection], None]] = {
         "database": _check_database,
         "migrations": _check_migrations,
         "encryption_keys": _check_keys,
+        ISOLATION: _check_isolation,
     }
     try:
         _register_key_if_due(engine)
@@ -38,6 +43,12 @@ def check_readiness(engine: Engine) -> dict[str, str]:
             "database": "The database cannot be reached.",
             **dict.fromkeys(list(checks)[1:], "Unknown while the database cannot be reached."),
         }
+
+
+def is_ready(checks: Mapping[str, str]) -> bool:
+    """Whether the process can serve. It can without the database's help in keeping tenants apart, which some plans of
+    hosting do not allow."""
+    return all(outcome == READY for name, outcome in checks.items() if name != ISOLATION)
 
 
 def is_migrated(connection: Connection) -> bool:
@@ -72,7 +83,7 @@ def _register_key_if_due(engine: Engine) -> None:
     it gets no other request."""
     encryption: AppEncryption = current_app.extensions["encryption"]
     if not encryption.checked:
-        with suppress(KeyRefused):  # which the check of the keys reports
+        with suppress(KeyRefused), system_scope():  # which the check of the keys reports
             encryption.check_and_register(engine)
 
 
@@ -85,6 +96,11 @@ def _check_keys(connection: Connection) -> None:
     primary = encryption.keyring.primary.id
     if not encryption.checked or primary not in encryption.registry.registered(connection):
         raise NotReady(f"The primary key {primary} is not registered.")
+
+
+def _check_isolation(connection: Connection) -> None:
+    if not keeps_tenants_apart(connection, [table for table in db.metadata.tables.values() if "tenant_id" in table.c]):
+        raise NotReady(FLOOR_MISSING)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """Mails that are to be sent, and what became of them
 
-Revision: 0003, after 0001
+Revision: 0003, after 0002
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.encryption.storage import UtcTimestamp, storage_columns
+from app.tenancy.floor import open_to_web_role
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -34,6 +35,7 @@ def upgrade() -> None:
         sa.CheckConstraint("state IN ('queued', 'sent', 'refused', 'given_up')", name=op.f("ck_mails_state")),
         sa.CheckConstraint("state = 'queued' OR content_encrypted IS NULL", name=op.f("ck_mails_content_removed")),
     )
+    open_to_web_role(op.get_bind(), "mails", "SELECT, INSERT, UPDATE, DELETE")
     op.create_index(op.f("ix_mails_state_due_at"), "mails", ["state", "due_at"])
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from app.encryption.storage import UtcTimestamp
+from app.tenancy.floor import open_to_web_role
 
 revision = "0005"
 down_revision = "0004"
@@ -40,6 +41,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
     )
+    open_to_web_role(op.get_bind(), "sessions", "SELECT, INSERT, UPDATE, DELETE", owned_by="tenant_id")
     op.create_index(op.f("ix_sessions_membership_id_started_at"), "sessions", ["membership_id", "started_at"])
 
 

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from app.calls.models import Call
 from app.extensions import db
 from app.phone_systems.service import phone_systems
-from tests.conftest import Person
+from tests.conftest import Person, in_database
 from tests.data import captured_body
 
 
@@ -48,7 +48,7 @@ class Hook:
         return client.post(path or self.path, data=data, headers=headers, content_type=content_type, **options)
 
     def stored(self) -> list[Call]:
-        with self.app.app_context():
+        with in_database(self.app):
             return list(db.session.scalars(select(Call)))
 
 
@@ -57,7 +57,7 @@ def basic(username: str, password: str) -> str:
 
 
 def make_hook(app: APIFlask, owner: Person, **attributes: Any) -> Hook:
-    with app.app_context():
+    with in_database(app):
         values = {"name": "HQ", "vendor": "asterisk", "time_zone": "Europe/Paris"} | attributes
         phone_system = phone_systems.create(db.session(), owner.tenant_id, values)
         return Hook(

@@ -15,6 +15,7 @@ from app.calls.service import store_records
 from app.extensions import db
 from app.phone_systems.vendors import CallRecord
 from tests.calls.conftest import make_hook
+from tests.conftest import in_database
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RECORD = CallRecord(
@@ -38,7 +39,7 @@ def records(count):
 
 
 def store(app, hook, found, owner):
-    with app.app_context():
+    with in_database(app):
         return store_records(db.session(), owner.tenant_id, UUID(hook.path.split("/")[3]), found)
 
 
@@ -123,7 +124,7 @@ def test_many_records_are_stored_at_once(app, hook, alice):
 def test_a_repeat_changes_nothing(app, hook, alice):
     store(app, hook, [RECORD], alice)
     store(app, hook, [replace(RECORD, source="other")], alice)
-    with app.app_context():
+    with in_database(app):
         assert db.session.scalars(select(Call.source)).all() == ["100"]
 
 

@@ -18,6 +18,7 @@ from app.extensions import db
 from app.phone_systems.models import PhoneSystem
 from app.tenants import service as tenants
 from tests.calls.conftest import basic, make_hook
+from tests.conftest import in_database
 from tests.data import captured_body, captured_request
 
 FORM = "application/x-www-form-urlencoded"
@@ -65,7 +66,7 @@ def test_one_delivery_twenty_times_at_once_is_one_record(hook):
 
 def test_everybody_without_the_right_credentials_gets_the_same_answer(app, hook, alice, charlie):
     without = make_hook(app, alice)
-    with app.app_context():
+    with in_database(app):
         db.session.execute(
             update(PhoneSystem)
             .where(PhoneSystem.id == UUID(without.path.split("/")[3]))
@@ -105,10 +106,10 @@ def test_everybody_without_the_right_credentials_gets_the_same_answer(app, hook,
 
 
 def test_the_phone_systems_of_a_suspended_tenant_are_refused_until_that_is_undone(app, hook):
-    with app.app_context():
+    with in_database(app):
         tenants.set_suspended(db.session(), "acme", True)
     assert hook.deliver().status_code == 401
-    with app.app_context():
+    with in_database(app):
         tenants.set_suspended(db.session(), "acme", False)
     assert hook.deliver().status_code == 201
 
@@ -122,7 +123,7 @@ def test_an_unknown_phone_system_costs_the_same_work(app, hook, monkeypatch):
     done = []
     opened = sealed.open
     monkeypatch.setattr(sealed, "open", lambda *arguments: done.append("open") or opened(*arguments))
-    with app.app_context():
+    with in_database(app):
         event.listen(db.engine, "before_cursor_execute", lambda *arguments: done.append(arguments[2][:6]))
     work = []
     for path in (hook.path, "/hooks/acme/x/cdr", f"/hooks/unknown/{uuid4()}/cdr"):
@@ -179,7 +180,7 @@ def test_the_address_takes_only_posts(hook):
 
 
 def test_a_password_that_does_not_open_makes_the_phone_system_try_again(hook, app):
-    with app.app_context():
+    with in_database(app):
         value = db.session.execute(text("SELECT webhook_password_encrypted FROM phone_systems")).scalar_one()
         tampered = value[:-4] + ("AAA=" if value.endswith("=") else "AAAA")
         db.session.execute(text("UPDATE phone_systems SET webhook_password_encrypted = :v"), {"v": tampered})

@@ -11,7 +11,7 @@ from app.extensions import db
 from app.identity.models import Membership, User
 from app.identity.passwords import verify_password
 from app.tenants.models import Tenant
-from tests.conftest import PASSWORD, make_settings, running
+from tests.conftest import PASSWORD, in_database, make_settings, running
 
 NEW = "a new password"
 INITECH = ["create-tenant", "--name", "Initech", "--subdomain", "initech"]
@@ -23,7 +23,7 @@ def run(app):
 
 
 def memberships(app):
-    with app.app_context():
+    with in_database(app):
         rows = db.session.execute(
             select(User.email, Tenant.subdomain, Tenant.time_zone, Membership.role)
             .join(Membership.user)
@@ -55,7 +55,7 @@ def test_an_owner_who_exists_keeps_the_password_and_is_not_asked_for_one(app, cl
 )
 def test_the_password_is_one_line_of_standard_input(app, alice, run, line):
     assert run("set-password", alice.email, stdin=line).exit_code == 0
-    with app.app_context():
+    with in_database(app):
         assert verify_password(db.session.get(User, alice.user_id).password_hash, NEW)
 
 
@@ -86,7 +86,7 @@ def test_no_hash_is_made_of_a_password_that_cannot_be_used(run, password):
 
 def test_blanks_belong_to_the_password(app, alice, run):
     assert run("set-password", alice.email, stdin=f"  {NEW} \n").exit_code == 0
-    with app.app_context():
+    with in_database(app):
         assert verify_password(db.session.get(User, alice.user_id).password_hash, f"  {NEW} ")
 
 
@@ -129,7 +129,7 @@ def test_a_password_that_cannot_be_used_is_refused(app, alice, run, password):
         assert result.exit_code == 1
         assert "password" in result.output
     assert memberships(app) == before
-    with app.app_context():
+    with in_database(app):
         assert verify_password(db.session.get(User, alice.user_id).password_hash, PASSWORD)
 
 
@@ -170,5 +170,5 @@ def test_on_a_terminal_the_password_is_asked_for_twice_and_not_shown(app, alice,
     os.close(ours)
     assert process.wait(30) == 0, shown
     assert NEW.encode() not in shown
-    with app.app_context():
+    with in_database(app):
         assert verify_password(db.session.get(User, alice.user_id).password_hash, NEW)

@@ -12,12 +12,20 @@ from app.encryption import AppEncryption
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
+from app.tenancy import system_scope
 from tests.encryption import models, reference
 from tests.encryption.databases import DIALECTS, Database, new_engine, new_key
 
 # The same examples in every run, and no clock: a busy machine must not make a test fail.
 settings.register_profile("encryption", deadline=None, derandomize=True)
 settings.load_profile("encryption")
+
+
+@pytest.fixture(autouse=True)
+def of_all_tenants():
+    """The encryption knows nothing of tenants."""
+    with system_scope():
+        yield
 
 
 @pytest.fixture

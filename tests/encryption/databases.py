@@ -17,6 +17,7 @@ from app.database import engine_options
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db, encryption
 from app.phone_systems.models import PhoneSystem
+from app.tenancy import system_scope
 
 ROOT = Path(__file__).parents[2]
 AnyFlask = TypeVar("AnyFlask", bound=Flask)
@@ -87,9 +88,10 @@ class Database:
 
     def new_system(self, tenant: UUID, **secrets: str | None) -> UUID:
         """A stored phone system with secrets under the primary key of the current app."""
-        system = PhoneSystem(tenant_id=tenant, name="n", vendor="v", **secrets)
-        db.session.add(system)
-        db.session.commit()
+        with system_scope():
+            system = PhoneSystem(tenant_id=tenant, name="n", vendor="v", **secrets)
+            db.session.add(system)
+            db.session.commit()
         row = system.id
         db.session.remove()
         return row

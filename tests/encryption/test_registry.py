@@ -13,6 +13,7 @@ from app.encryption.keyring import Context, Keyring, MasterKey
 from app.encryption.registry import KeyNotChanged, KeyRefused, SealedRow
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
+from app.tenancy import system_scope
 from tests.encryption import models, reference
 from tests.encryption.databases import Database, id_of, new_key, only_postgresql
 
@@ -36,7 +37,7 @@ def forget(app, key: str) -> list[SealedRow]:
 
 
 def write_password(app, row: UUID) -> None:
-    with app.app_context():
+    with app.app_context(), system_scope():  # also in a thread of its own
         db.session.get_one(PhoneSystem, row).password = "s3cret"
         db.session.commit()
         db.session.remove()

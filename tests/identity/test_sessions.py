@@ -10,7 +10,7 @@ from app.database import now
 from app.extensions import db
 from app.identity import sessions
 from app.identity.models import Membership, UserSession
-from tests.conftest import PASSWORD, Person, running
+from tests.conftest import PASSWORD, Person, in_database, running
 
 BROWSER = "Browser/1.0"
 
@@ -36,7 +36,7 @@ def refresh(client, token):
 
 
 def change(app, statement):
-    with app.app_context():
+    with in_database(app):
         db.session.execute(statement)
         db.session.commit()
 
@@ -141,14 +141,14 @@ class TestOnesOwn:
 
     def test_a_removed_members_sessions_go(self, app, bob):
         change(app, Membership.__table__.delete().where(Membership.user_id == bob.user_id))
-        with app.app_context():
+        with in_database(app):
             assert db.session.get(UserSession, bob.session_id) is None
 
     def test_ended_ones_are_forgotten_in_the_end(self, app, client, alice):
         long_ago = now() - timedelta(days=1) - sessions.KEPT
         change(app, update(UserSession).values(started_at=long_ago, used_at=long_ago))
         sign_in(client, alice)
-        with app.app_context():
+        with in_database(app):
             assert db.session.query(UserSession).filter_by(id=alice.session_id).count() == 0
 
 

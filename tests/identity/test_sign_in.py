@@ -9,7 +9,7 @@ from app.extensions import db
 from app.identity import passwords
 from app.identity.models import Membership, Role, User
 from app.tenants.models import Tenant
-from tests.conftest import PASSWORD, running
+from tests.conftest import PASSWORD, in_database, running
 from tests.servers import TcpProxy
 
 
@@ -37,7 +37,7 @@ def test_an_email_address_may_be_typed_in_capitals(client, alice, email):
 
 
 def test_every_refusal_has_the_same_body(client, app, alice, password_hash):
-    with app.app_context():
+    with in_database(app):
         db.session.add(User(email="nobody@acme.example", password_hash=password_hash))
         db.session.commit()
     answers = [
@@ -85,7 +85,7 @@ def test_the_database_is_free_while_a_password_is_verified(client, app, alice, m
 
 
 def test_a_user_of_several_tenants_names_one(client, app, alice):
-    with app.app_context():
+    with in_database(app):
         others = db.session.scalars(select(Tenant).where(Tenant.subdomain == "others")).one()
         db.session.add(Membership(user_id=alice.user_id, tenant=others, role=Role.MEMBER))
         db.session.commit()
@@ -100,11 +100,11 @@ def test_a_user_of_several_tenants_names_one(client, app, alice):
 
 def test_a_hash_made_at_another_cost_is_renewed(client, app, alice):
     cheap = passwords.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-    with app.app_context():
+    with in_database(app):
         db.session.execute(User.__table__.update().where(User.id == alice.user_id).values(password_hash=cheap))
         db.session.commit()
     assert sign_in(client, alice.email).status_code == 200
-    with app.app_context():
+    with in_database(app):
         assert not passwords.is_outdated(db.session.get(User, alice.user_id).password_hash)
     assert sign_in(client, alice.email).status_code == 200
 

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from app.extensions import db
 from app.identity import tokens
 from app.identity.models import Membership, UserSession
-from tests.conftest import PASSWORD, running
+from tests.conftest import PASSWORD, in_database, running
 
 DROPPED = "(dropped)"
 
@@ -27,12 +27,12 @@ def keys(app):
 
 @pytest.fixture
 def access(app, alice):
-    with app.app_context():
+    with in_database(app):
         return tokens.access_token(alice.subject)
 
 
 def refresh_token_of(app, person, expires=timedelta(days=1)):
-    with app.app_context():
+    with in_database(app):
         token_id = db.session.get_one(UserSession, person.session_id).refresh_id
         return tokens.refresh_token(person.subject, token_id, expires)
 
@@ -195,7 +195,7 @@ def test_lifetimes_are_configured(settings, alice):
 def test_an_expired_token_says_so(settings, alice):
     with running(replace(settings, access_token_expires=timedelta(seconds=-1))) as app:
         app.extensions["encryption"].checked = True
-        with app.app_context():
+        with in_database(app):
             token = tokens.access_token(alice.subject)
         answer = me(app.test_client(), token)
         assert answer.status_code == 401
@@ -204,7 +204,7 @@ def test_an_expired_token_says_so(settings, alice):
 
 def test_a_removed_member_is_out_at_once(app, client, bob):
     refresh = refresh_token_of(app, bob)
-    with app.app_context():
+    with in_database(app):
         assert bob.client.get("/api/me").status_code == 200
         db.session.execute(Membership.__table__.delete().where(Membership.user_id == bob.user_id))
         db.session.commit()
@@ -214,7 +214,7 @@ def test_a_removed_member_is_out_at_once(app, client, bob):
 
 def test_a_changed_role_counts_at_once(app, alice):
     assert alice.client.get("/api/phone-systems").status_code == 200
-    with app.app_context():
+    with in_database(app):
         changed = update(Membership).where(Membership.user_id == alice.user_id).values(role="member")
         db.session.execute(changed)
         db.session.commit()
@@ -222,12 +222,12 @@ def test_a_changed_role_counts_at_once(app, alice):
 
 
 def test_a_token_for_a_tenant_that_the_user_does_not_belong_to_is_refused(app, client, alice, charlie):
-    with app.app_context():
+    with in_database(app):
         token = tokens.access_token(tokens.Subject(alice.user_id, charlie.tenant_id, alice.session_id))
     assert me(client, token).status_code == 401
 
 
 def test_a_token_with_another_ones_session_is_refused(app, client, alice, bob):
-    with app.app_context():
+    with in_database(app):
         token = tokens.access_token(tokens.Subject(alice.user_id, alice.tenant_id, bob.session_id))
     assert me(client, token).status_code == 401

@@ -15,7 +15,7 @@ from app.extensions import db
 from app.mail import resend, service
 from app.mail.messages import NewApiKey, PasswordChanged
 from app.startup import check_start
-from tests.conftest import make_settings, running
+from tests.conftest import in_database, make_settings, running
 from tests.mail.conftest import TO, TOKEN, make_due, reset, wait_for_senders
 from tests.mail.provider import API_KEY, error
 from tests.servers import TcpProxy
@@ -377,7 +377,7 @@ def test_the_start_warns_of_production_without_a_key(database_url):
 
 
 def test_development_without_a_key_prints_the_mail(database_url, capfd):
-    with running(make_settings(database_url)) as app, app.app_context():
+    with running(make_settings(database_url)) as app, in_database(app):
         app.extensions["encryption"].check_and_register(db.engine)
         service.queue(db.session(), TO, reset())
         db.session.commit()

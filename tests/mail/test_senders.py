@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.config import load_settings
 from app.extensions import db
 from app.mail import service
-from tests.conftest import running
+from tests.conftest import in_database, running
 from tests.mail.conftest import TO, TOKEN, make_due, reset
 from tests.mail.provider import API_KEY, error
 from tests.test_serving import FLASK, environment, run, started
@@ -118,7 +118,7 @@ def test_a_mail_whose_sender_was_killed_is_sent_once(database_url, later, provid
         "RESEND_FROM_EMAIL": "no-reply@mail.example",
         "PUBLIC_URL": "https://audiapro.example",
     }
-    with running(load_settings(environment(**variables), None)) as app, app.app_context():
+    with running(load_settings(environment(**variables), None)) as app, in_database(app):
         app.extensions["encryption"].check_and_register(db.engine)
         service.queue(db.session(), TO, reset())
         db.session.commit()

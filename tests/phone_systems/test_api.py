@@ -10,6 +10,7 @@ from app.calls.models import Call
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
 from app.phone_systems.schemas import PhoneSystemCreated
+from tests.conftest import in_database
 
 URL = "/api/phone-systems"
 MINIMAL = {"name": "Headquarters", "vendor": "asterisk"}
@@ -28,7 +29,7 @@ def change(person, created, **changes):
 
 
 def stored(app, created):
-    with app.app_context():
+    with in_database(app):
         return db.session.scalars(select(PhoneSystem).where(PhoneSystem.id == UUID(created["id"]))).one()
 
 
@@ -38,7 +39,7 @@ def test_a_webhook_password_that_is_not_given_is_generated_and_shown_once(app, a
     assert created["webhook_username"] == "pbx"
     assert created["webhook_password_set"] is True
     assert created["webhook_path"] == f"/hooks/acme/{created['id']}/cdr"
-    with app.app_context():
+    with in_database(app):
         assert db.session.merge(stored(app, created)).webhook_password == created["webhook_password"]
     assert "webhook_password" not in alice.client.get(f"{URL}/{created['id']}").json
     assert "webhook_password" not in alice.client.get(URL).json["items"][0]
@@ -56,7 +57,7 @@ def test_a_webhook_password_that_is_given_is_not_shown(app, alice):
     created = create(alice, webhook_username="me", webhook_password="hunter2")
     assert "webhook_password" not in created
     assert "hunter2" not in str(created)
-    with app.app_context():
+    with in_database(app):
         assert db.session.merge(stored(app, created)).webhook_password == "hunter2"
 
 
@@ -65,7 +66,7 @@ def test_null_removes_the_webhook_password(app, alice):
     changed = change(alice, created, webhook_password=None)
     assert changed["webhook_password_set"] is False
     assert changed["notices"] == []
-    with app.app_context():
+    with in_database(app):
         assert db.session.merge(stored(app, created)).webhook_password is None
 
 
@@ -88,7 +89,7 @@ def test_changing_the_url_removes_the_password_and_says_so(app, alice, old, new)
     assert changed["webhook_password_set"] is True
     assert [notice["field"] for notice in changed["notices"]] == ["password"]
     assert "base_url" in changed["notices"][0]["message"]
-    with app.app_context():
+    with in_database(app):
         assert db.session.merge(stored(app, created)).password is None
     assert change(alice, created, base_url="https://third.example")["notices"] == []
 
@@ -97,7 +98,7 @@ def test_changing_the_url_with_the_password_stores_both(app, alice):
     created = create(alice, base_url="https://pbx.acme.example", password="hunter2")
     changed = change(alice, created, base_url="https://new.acme.example", password="hunter3")
     assert (changed["password_set"], changed["notices"]) == (True, [])
-    with app.app_context():
+    with in_database(app):
         assert db.session.merge(stored(app, created)).password == "hunter3"
 
 
@@ -156,7 +157,7 @@ def test_what_is_no_address_of_a_pbx_is_refused(alice):
 
 def test_deleting_a_phone_system_keeps_its_calls(app, alice):
     created, other = create(alice), create(alice)
-    with app.app_context():
+    with in_database(app):
         for number, phone_system in enumerate((created, other)):
             call = {
                 "record_key": str(number),
@@ -171,12 +172,12 @@ def test_deleting_a_phone_system_keeps_its_calls(app, alice):
             db.session.add(Call(tenant_id=alice.tenant_id, phone_system_id=stored(app, phone_system).id, **call))
         db.session.commit()
     assert alice.client.delete(f"{URL}/{created['id']}").status_code == 204
-    with app.app_context():
+    with in_database(app):
         calls = db.session.scalars(select(Call).order_by(Call.record_key)).all()
         assert [str(call.phone_system_id) for call in calls] == ["None", other["id"]]
 
 
 def test_a_stored_password_cannot_be_read_into_the_answer_to_a_creation(app, alice):
     created = create(alice)
-    with app.app_context(), pytest.raises(ValidationError):
+    with in_database(app), pytest.raises(ValidationError):
         PhoneSystemCreated.model_validate(db.session.get(PhoneSystem, UUID(created["id"])))

@@ -6,9 +6,12 @@ from sqlalchemy import text
 
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
-from tests.conftest import make_settings, running
+from app.tenancy import FLOOR_MISSING
+from tests.conftest import in_database, make_settings, running
 
-READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "encryption_keys": "ok"}}
+CHECKS = {"database": "ok", "migrations": "ok", "encryption_keys": "ok"}
+# SQLite cannot keep tenants apart; PostgreSQL does.
+ISOLATION = {"sqlite": FLOOR_MISSING, "postgresql": "ok"}
 OTHER = MasterKey(bytes(range(32)))
 
 
@@ -19,9 +22,14 @@ def test_it_says_what_it_is(client):
     assert all(client.get(link).status_code == 200 for link in answer.json["links"].values())
 
 
-def test_ready(client):
+def ready_on(dialect):
+    return {"status": "ok", "checks": CHECKS | {"tenant_isolation": ISOLATION[dialect]}}
+
+
+def test_ready(app, client):
     answer = client.get("/readyz")
-    assert (answer.status_code, answer.json) == (200, READY)
+    with app.app_context():
+        assert (answer.status_code, answer.json) == (200, ready_on(db.engine.dialect.name))
 
 
 def test_alive_without_a_database():
@@ -39,7 +47,7 @@ def test_not_ready_before_the_migration_and_ready_after_it(tmp_path):
         before = client.get("/readyz")
         with app.app_context():
             flask_migrate.upgrade()
-        assert client.get("/readyz").json == READY
+        assert client.get("/readyz").json == ready_on("sqlite")
     assert before.status_code == 503
     assert before.json["status"] == "unavailable"
     assert before.json["checks"]["database"] == "ok"
@@ -47,7 +55,7 @@ def test_not_ready_before_the_migration_and_ready_after_it(tmp_path):
 
 
 def test_a_database_of_a_newer_version_is_fine_while_both_versions_run(app, client):
-    with app.app_context():
+    with in_database(app):
         ours = db.session.execute(text("SELECT version_num FROM alembic_version")).scalar()
         db.session.execute(text("UPDATE alembic_version SET version_num = 'newer'"))
         db.session.commit()
@@ -65,7 +73,7 @@ def test_not_ready_when_the_keys_do_not_fit(app, client, change):
     if change == "missing":
         encryption.keyring = Keyring(OTHER)
     else:
-        with app.app_context():
+        with in_database(app):
             encryption.registry.check_and_register(db.engine, Keyring(OTHER, [primary]))
             encryption.registry.retire(db.engine, Keyring(OTHER), primary.id)
             encryption.keyring = Keyring(primary, [OTHER])

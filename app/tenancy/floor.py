@@ -1,0 +1,116 @@
+"""PostgreSQL's part: a role that does not own the tables, and row-level security that shows it one tenant's rows.
+
+Role and tenant are set in each transaction, and only for its length, so that it works behind a pooler that hands a
+connection from one client to another between transactions. Whoever can run SQL of their own can set them back: this
+stops a filter that was forgotten, not an SQL injection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Connection, Engine, Table, event, text
+
+from app.tenancy.scope import Scope, ScopeError, System, current_scope, leave_at_end_of_request
+
+FLOOR_MISSING: Final = (
+    "Works, but the database does not keep tenants apart by itself: see `Tenants are kept apart` in docs/security.md."
+)
+
+# Roles are the cluster's, so each database needs its own; a name has at most 63 bytes.
+WEB_ROLE: Final = (
+    "'audiapro_web_' || CASE WHEN octet_length(current_database()) <= 50"
+    " THEN current_database() ELSE md5(current_database()) END"
+)
+# Whether the login may go into that role; PostgreSQL tells membership from it since version 16.
+MAY_BE_WEB_ROLE: Final = (
+    f"coalesce(pg_has_role(session_user, to_regrole(quote_ident({WEB_ROLE})),"
+    " CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END), false)"
+)
+
+# Where there is no such role, the login's own stays: see docs/security.md. In the system's scope it gets an error
+# instead of fewer rows, if it does not see all of them.
+_SET_SCOPE: Final = f"""
+    SELECT set_config('app.tenant_id', %s, true), set_config('row_security', %s, true),
+        set_config('role', CASE WHEN %s AND {MAY_BE_WEB_ROLE} THEN {WEB_ROLE} ELSE 'none' END, true)
+"""
+
+_SET: Final = "scope"  # the scope that is in force in the transaction
+_TENANT: Final = "tenant"  # the one tenant that the transaction is or was about
+
+
+def init_app(app: Flask, db: SQLAlchemy) -> None:
+    """Let the application's own engine follow the scope."""
+    with app.app_context():
+        follow_scope(db.engine)
+    leave_at_end_of_request(app)
+
+
+def follow_scope(engine: Engine) -> None:
+    """Make each transaction of the engine's connections begin in the current scope, and change with it."""
+
+    def set_scope(connection: Connection) -> None:
+        scope, info = current_scope(), connection.info
+        if isinstance(scope, UUID) and info.setdefault(_TENANT, scope) != scope:
+            raise ScopeError("the tenant was changed inside an open transaction: commit or roll back before")
+        info[_SET] = scope
+        if connection.dialect.name == "postgresql":
+            if connection.connection.driver_connection.autocommit:  # type: ignore[union-attr]
+                raise ScopeError("a tenant's scope needs a transaction: connections in autocommit mode have none")
+            connection.exec_driver_sql(_SET_SCOPE, _parameters(scope))
+
+    def set_scope_again(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        info = connection.info
+        if statement[:11].upper() == "ROLLBACK TO":  # it takes back what was set after the savepoint
+            info.pop(_SET, None)
+        elif _SET not in info or info[_SET] is not current_scope():
+            set_scope(connection)
+
+    def forget(connection: Connection) -> None:
+        if not connection.closed and not connection.invalidated:  # then its info is gone as well
+            connection.info.pop(_SET, None)
+            connection.info.pop(_TENANT, None)
+
+    event.listen(engine, "begin", set_scope)
+    event.listen(engine, "before_cursor_execute", set_scope_again)
+    event.listen(engine, "commit", forget)
+    event.listen(engine, "rollback", forget)
+
+
+def _parameters(scope: Scope) -> tuple[str, str, bool]:
+    """The tenant's id, whether rows may be hidden instead of that being an error, and whether in the web role."""
+    is_system = scope is System.ALL_TENANTS
+    return str(scope) if isinstance(scope, UUID) else "", "off" if is_system else "on", not is_system
+
+
+def open_to_web_role(connection: Connection, table: str, privileges: str, owned_by: str | None = None) -> None:
+    """For migrations: grant what a web process does with a new table, to the role if there is one.
+
+    owned_by: the column with the id of the tenant whose row it is; others then see nothing of it.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    if owned_by is not None:
+        own = f"{owned_by} = NULLIF(current_setting('app.tenant_id', true), '')::uuid"
+        connection.execute(text(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"))
+        connection.execute(text(f"CREATE POLICY own_rows ON {table} USING ({own}) WITH CHECK ({own})"))
+    role = connection.execute(text(f"SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = {WEB_ROLE}")).scalar()
+    if role is not None:
+        connection.execute(text(f"GRANT {privileges} ON {table} TO {role}"))
+
+
+def keeps_tenants_apart(connection: Connection, tables: Sequence[Table]) -> bool:
+    """Whether the database hides rows of these tables from whom the transaction works as."""
+    if connection.dialect.name != "postgresql":
+        return False
+    hidden = (
+        "SELECT count(*) FROM unnest(CAST(:tables AS text[])) AS name"
+        " WHERE row_security_active(to_regclass(quote_ident(name))::oid)"
+    )
+    return bool(
+        connection.execute(text(hidden), {"tables": [table.name for table in tables]}).scalar_one() == len(tables)
+    )
