@@ -18,11 +18,13 @@ from app.schemas import Input, VersionedRecord
 
 
 class Schemas(NamedTuple):
-    """What comes in (to create, to change) and goes out (an object, the answer to a change, and to a creation)."""
+    """What comes in (to create, to change) and goes out (an object, a page of them, the answer to a change, and to a
+    creation)."""
 
     given: type[Input]
     changes: type[Changes]
     shown: type[VersionedRecord]
+    page: type[Page[Any]]
     written: type[Written]
     created: type[Written]
 
@@ -55,7 +57,7 @@ def integration_routes(
 
     @api.get("")
     @api.input(PageQuery, location="query")
-    @api.output(Page[schemas.shown], description="A page")  # type: ignore[name-defined]
+    @api.output(schemas.page, description="A page")
     @api.doc(summary=f"List the {several}, newest first")
     def list_page(query_data: PageQuery) -> dict[str, Any]:
         items, following = integrations.list_page(db.session(), current_membership().tenant_id, query_data)

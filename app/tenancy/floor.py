@@ -59,7 +59,8 @@ def follow_scope(engine: Engine) -> None:
             raise ScopeError("the tenant was changed inside an open transaction: commit or roll back before")
         info[_SET] = scope
         if connection.dialect.name == "postgresql":
-            if connection.connection.driver_connection.autocommit:  # type: ignore[union-attr]
+            driver: Any = connection.connection.driver_connection
+            if driver.autocommit:
                 raise ScopeError("a tenant's scope needs a transaction: connections in autocommit mode have none")
             connection.exec_driver_sql(_SET_SCOPE, _parameters(scope))
 

@@ -3,7 +3,7 @@
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from hashlib import md5
 from pathlib import Path
@@ -213,12 +213,15 @@ def test_two_databases_of_a_cluster_do_not_let_each_others_owners_in(cluster):
 def test_what_the_migration_did_can_be_undone_and_done_again(cluster):
     url = cluster.database(cluster.login("CREATEROLE"))
     database = name_of(url)
-    state: Callable[[], list[Any]] = lambda: [  # noqa: E731
-        cluster.do("SELECT tablename, policyname FROM pg_policies ORDER BY 1", database=database),
-        cluster.do("SELECT relname FROM pg_class WHERE relrowsecurity ORDER BY 1", database=database),
-        cluster.do(f"SELECT count(*) FROM pg_roles WHERE rolname = '{role_of(database)}'"),
-        sorted(privileges(cluster, database)),
-    ]
+
+    def state() -> list[Any]:
+        return [
+            cluster.do("SELECT tablename, policyname FROM pg_policies ORDER BY 1", database=database),
+            cluster.do("SELECT relname FROM pg_class WHERE relrowsecurity ORDER BY 1", database=database),
+            cluster.do(f"SELECT count(*) FROM pg_roles WHERE rolname = '{role_of(database)}'"),
+            sorted(privileges(cluster, database)),
+        ]
+
     with started(url) as app:
         fill(app)
         made = state()
