@@ -19,7 +19,7 @@ from app.credentials.api import api as credentials_api
 from app.database import engine_options
 from app.documentation.api import api as documentation_api
 from app.identity import access, sessions, tokens
-from app.identity.api import login, logout, me, refresh, sessions_api
+from app.identity.api import login, logout, me, reauthenticate, refresh, sessions_api
 from app.mail import delivery
 from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
@@ -32,6 +32,7 @@ MAXIMUM_BODY_BYTES = 1024 * 1024
 BLUEPRINTS = (
     (login, access.public),
     (refresh, access.with_refresh_token),
+    (reauthenticate, access.signed_in),
     (logout, access.signed_in),
     (sessions_api, access.signed_in),
     (me, access.signed_in),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
@@ -51,6 +52,17 @@ class Unauthenticated(Problem):
 
 class Forbidden(Problem):
     status = HTTPStatus.FORBIDDEN
+
+
+class NotFresh(Problem):
+    """Who is signed in has to prove once more who they are (RFC 9470). ``within``: how long ago it may have been."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+    def __init__(self, within: timedelta) -> None:
+        super().__init__("This needs a fresh sign-in: send your password to /api/reauthenticate, then try again.")
+        challenge = f'error="insufficient_user_authentication", max_age={int(within.total_seconds())}'
+        self.headers = {"WWW-Authenticate": f"Bearer {challenge}"}
 
 
 class NotFound(Problem):

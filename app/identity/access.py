@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import cast
+from datetime import timedelta
+from typing import Final, cast
 from uuid import UUID
 
 from apiflask import APIFlask
 from flask import Blueprint, g, request
 
-from app.errors import Forbidden, Unauthenticated
+from app.database import now
+from app.errors import Forbidden, NotFresh, Unauthenticated
 from app.extensions import db
 from app.identity import sessions, tokens
-from app.identity.models import Membership, Role
+from app.identity.models import Membership, Role, UserSession
 from app.tenancy import enter_tenant_scope
 
 log = logging.getLogger(__name__)
 
+FRESH: Final = timedelta(minutes=5)
 
 Who = Callable[[], None]
 
@@ -54,14 +57,22 @@ def with_refresh_token() -> None:
     _identify("refresh")
 
 
+def require_fresh() -> None:
+    """Raise :class:`~app.errors.NotFresh` unless who makes the request proved lately who they are: before a secret, the
+    ways to sign in or a role is changed, and before anything is deleted. A token alone may have been stolen."""
+    proved_at = current_session().authenticated_at
+    if proved_at is None or proved_at < now() - FRESH:
+        raise NotFresh(FRESH)
+
+
+def current_session() -> UserSession:
+    """The session that the request's token belongs to, with its membership."""
+    return cast(UserSession, g.session)
+
+
 def current_membership() -> Membership:
     """Who makes the request, and for which tenant."""
-    return cast(Membership, g.membership)
-
-
-def current_session_id() -> UUID:
-    """The session that the request's token belongs to."""
-    return cast(UUID, g.session_id)
+    return current_session().membership
 
 
 def current_token_id() -> UUID:
@@ -73,9 +84,8 @@ def _identify(token_type: tokens.TokenType) -> None:
     try:
         subject, g.token_id = tokens.verify(token_type)
         enter_tenant_scope(subject.tenant_id)
-        membership = sessions.find_membership(db.session(), *subject)
+        g.session = sessions.find(db.session(), *subject)
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except Unauthenticated as refusal:
         log.info("token refused, request %s, %s %s: %s", g.request_id, request.method, request.endpoint, refusal.detail)
         raise
-    g.membership, g.session_id = membership, subject.session_id

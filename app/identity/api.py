@@ -14,9 +14,9 @@ from app.database import now
 from app.errors import Unauthenticated
 from app.extensions import db, limiter
 from app.identity import service, sessions, throttle, tokens
-from app.identity.access import current_membership, current_session_id, current_token_id
+from app.identity.access import current_membership, current_session, current_token_id
 from app.identity.models import UserSession
-from app.identity.schemas import Credentials, Me, SessionOut, Tokens
+from app.identity.schemas import Credentials, Me, Proof, SessionOut, Tokens
 from app.pagination import Page, PageQuery
 from app.tenancy import enter_tenant_scope
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 login = APIBlueprint("login", __name__, url_prefix="/api/login", tag="Sign-in")
 refresh = APIBlueprint("refresh", __name__, url_prefix="/api/refresh", tag="Sign-in")
+reauthenticate = APIBlueprint("reauthenticate", __name__, url_prefix="/api/reauthenticate", tag="Sign-in")
 logout = APIBlueprint("logout", __name__, url_prefix="/api/logout", tag="Sign-in")
 sessions_api = APIBlueprint("sessions", __name__, url_prefix="/api/sessions", tag="Sign-in")
 me = APIBlueprint("me", __name__, url_prefix="/api/me", tag="Sign-in")
@@ -65,15 +66,37 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
     description="Which is used up by this. A second use ends the session: one of the two is not who signed in.",
 )
 def renew() -> dict[str, Any]:
-    renewed = sessions.renew(db.session(), current_session_id(), current_token_id())
+    renewed = sessions.renew(db.session(), current_session().id, current_token_id())
     return _tokens(renewed, current_membership().user_id)
+
+
+@reauthenticate.post("")
+@limiter.limit(throttle.PER_ADDRESS)
+@reauthenticate.input(Proof)
+@reauthenticate.output({}, status_code=204, description="Proved, for the next five minutes")
+@reauthenticate.doc(
+    summary="Prove once more who you are",
+    description="For what needs a fresh sign-in: changing a secret, the ways to sign in or a role, and deleting.",
+    responses={
+        401: "No valid token, or the password is not right",
+        429: "Too many attempts from this address, or to sign in to this account",
+    },
+)
+def prove(json_data: Proof) -> tuple[str, int]:
+    membership, asking = current_membership(), current_session()
+    attempt = throttle.Attempt(membership.user.email, get_remote_address())
+    attempt.count()
+    service.authenticate(db.session(), membership.user.email, json_data.password.get_secret_value())
+    attempt.succeeded()
+    sessions.set_authenticated(db.session(), asking.id)
+    return "", 204
 
 
 @logout.post("")
 @logout.output({}, status_code=204, description="Signed out")
 @logout.doc(summary="Sign out: end the session that asks")
 def sign_out() -> tuple[str, int]:
-    sessions.end(db.session(), current_membership().user_id, current_session_id())
+    sessions.end(db.session(), current_membership().user_id, current_session().id)
     return "", 204
 
 
@@ -122,4 +145,4 @@ def _tokens(it: UserSession, user_id: UUID) -> dict[str, Any]:
 def _shown(item: UserSession) -> dict[str, Any]:
     names = ("id", "started_at", "used_at", "address", "user_agent")
     shown = {name: getattr(item, name) for name in names}
-    return shown | {"tenant": item.membership.tenant, "current": item.id == current_session_id()}
+    return shown | {"tenant": item.membership.tenant, "current": item.id == current_session().id}

@@ -56,6 +56,8 @@ class UserSession(TenantOwned, Model):
     """A sign-in of a member; see :mod:`app.identity.sessions`. It goes when the membership does.
 
     refresh_id: the ``jti`` of the one refresh token that is still good. used_at: when it was given out.
+    authenticated_at: when its user last proved who they are, at the sign-in or since; None where an older release of
+    ours has not written it down.
     """
 
     __tablename__ = "sessions"
@@ -69,6 +71,7 @@ class UserSession(TenantOwned, Model):
     refresh_id: Mapped[UUID]
     started_at: Mapped[datetime] = mapped_column(UtcTimestamp())
     used_at: Mapped[datetime] = mapped_column(UtcTimestamp())
+    authenticated_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     ended_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     address: Mapped[str | None]
     user_agent: Mapped[str]

@@ -11,13 +11,19 @@ from pydantic import Field, SecretStr
 from app.identity.passwords import LONGEST
 from app.schemas import Input, Output, PlainText
 
+Password = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST, examples=["…"])]
+
 
 class Credentials(Input):
     email: PlainText = Field(examples=["ada@acme.example"])
-    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST, examples=["…"])]
+    password: Password
     tenant: PlainText | None = Field(
         None, examples=["acme"], description="Subdomain of the tenant, for a user who belongs to several"
     )
+
+
+class Proof(Input):
+    password: Password
 
 
 class Tokens(Output):

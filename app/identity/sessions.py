@@ -55,6 +55,7 @@ def start(session: Session, membership: Membership, address: str | None, user_ag
         refresh_id=uuid4(),
         started_at=moment,
         used_at=moment,
+        authenticated_at=moment,
         address=address,
         user_agent=user_agent[:LONGEST_USER_AGENT],
     )
@@ -67,24 +68,31 @@ def start(session: Session, membership: Membership, address: str | None, user_ag
     return started
 
 
-def find_membership(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> Membership:
-    """Who has that session, as they are now, with user and tenant.
+def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> UserSession:
+    """That session, with its membership, user and tenant as they are now.
 
     Raises :class:`~app.errors.Unauthenticated` when it has ended, or its user or tenant may not sign in any more.
     """
+    membership = contains_eager(UserSession.membership)
     statement = (
-        select(Membership)
+        select(UserSession)
+        .join(UserSession.membership)
         .join(Membership.user)
         .join(Membership.tenant)
-        .join(UserSession, UserSession.membership_id == Membership.id)
         .where(Membership.user_id == user_id, Membership.tenant_id == tenant_id, UserSession.id == session_id)
         .where(_alive(), User.disabled_at.is_(None), Tenant.suspended_at.is_(None))
-        .options(contains_eager(Membership.user), contains_eager(Membership.tenant))
+        .options(membership.contains_eager(Membership.user), membership.contains_eager(Membership.tenant))
     )
-    membership = session.scalars(statement).one_or_none()
-    if membership is None:
+    found = session.scalars(statement).one_or_none()
+    if found is None:
         raise Unauthenticated("The session has ended: sign in again.")
-    return membership
+    return found
+
+
+def set_authenticated(session: Session, session_id: UUID) -> None:
+    """Its user has just proved who they are."""
+    session.execute(update(UserSession).where(UserSession.id == session_id).values(authenticated_at=now()))
+    session.commit()
 
 
 def renew(session: Session, session_id: UUID, refresh_id: UUID) -> UserSession:
