@@ -13,7 +13,7 @@ from flask_limiter.util import get_remote_address
 from app.database import now
 from app.errors import Unauthenticated
 from app.extensions import db, limiter
-from app.identity import service, sessions, throttle, tokens
+from app.identity import second_factor, service, sessions, throttle, tokens
 from app.identity.access import current_membership, current_session, current_token_id
 from app.identity.models import UserSession
 from app.identity.schemas import Credentials, Me, Proof, SessionOut, Tokens
@@ -37,7 +37,7 @@ me = APIBlueprint("me", __name__, url_prefix="/api/me", tag="Sign-in")
 @login.doc(
     summary="Sign in",
     responses={
-        401: "The e-mail address, the password or the tenant is not right",
+        401: "The e-mail address, the password or the tenant is not right; or the code, where `errors` says so",
         429: "Too many attempts from this address, or to sign in to this account",
     },
 )
@@ -47,14 +47,15 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
     attempt.count()
     try:
         user_id = service.authenticate(session, account, json_data.password.get_secret_value())
-        attempt.succeeded()
+        second_factor.use_code(session, user_id, code_in(json_data))
         membership = service.choose_membership(session, user_id, json_data.tenant)
     except Unauthenticated:
         log.warning("sign-in refused, request %s, from %s", g.request_id, get_remote_address())
         raise
     enter_tenant_scope(membership.tenant_id)
     user_agent = request.user_agent.string
-    started = sessions.start(db.session(), membership, get_remote_address(), user_agent)
+    started = sessions.start(session, membership, get_remote_address(), user_agent)
+    attempt.succeeded()
     log.info("signed in: user %s of tenant %s, request %s", user_id, started.tenant_id, g.request_id)
     return _tokens(started, user_id)
 
@@ -78,7 +79,7 @@ def renew() -> dict[str, Any]:
     summary="Prove once more who you are",
     description="For what needs a fresh sign-in: changing a secret, the ways to sign in or a role, and deleting.",
     responses={
-        401: "No valid token, or the password is not right",
+        401: "No valid token, or the password is not right; or the code, where `errors` says so",
         429: "Too many attempts from this address, or to sign in to this account",
     },
 )
@@ -86,9 +87,10 @@ def prove(json_data: Proof) -> tuple[str, int]:
     membership, asking = current_membership(), current_session()
     attempt = throttle.Attempt(membership.user.email, get_remote_address())
     attempt.count()
-    service.authenticate(db.session(), membership.user.email, json_data.password.get_secret_value())
-    attempt.succeeded()
+    user_id = service.authenticate(db.session(), membership.user.email, json_data.password.get_secret_value())
+    second_factor.use_code(db.session(), user_id, code_in(json_data))
     sessions.set_authenticated(db.session(), asking.id)
+    attempt.succeeded()
     return "", 204
 
 
@@ -128,8 +130,14 @@ def end_all() -> tuple[str, int]:
 @me.get("")
 @me.output(Me, description="The user and the tenant")
 @me.doc(summary="Show who is signed in, and to which tenant")
-def show() -> Me:
-    return Me.model_validate(current_membership())
+def show() -> dict[str, Any]:
+    it = current_membership()
+    return {"user": it.user, "tenant": it.tenant, "role": it.role, "second_factor": it.user.has_second_factor}
+
+
+def code_in(body: Credentials | Proof) -> str | None:
+    """The code of the second factor that was sent."""
+    return body.code.get_secret_value() if body.code is not None else None
 
 
 def _tokens(it: UserSession, user_id: UUID) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> 
         .join(Membership.tenant)
         .where(Membership.user_id == user_id, Membership.tenant_id == tenant_id, UserSession.id == session_id)
         .where(_alive(), User.disabled_at.is_(None), Tenant.suspended_at.is_(None))
-        .options(membership.contains_eager(Membership.user), membership.contains_eager(Membership.tenant))
+        .options(membership.contains_eager(Membership.user).load_only(*_SHOWN_OF_USER))
+        .options(membership.contains_eager(Membership.tenant))
     )
     found = session.scalars(statement).one_or_none()
     if found is None:
@@ -129,11 +130,21 @@ def end(session: Session, user_id: UUID, session_id: UUID) -> None:
         raise NotFound("There is no such session, or it has ended.")
 
 
-def end_all(session: Session, *, user_id: UUID | None = None, tenant_id: UUID | None = None) -> int:
-    """End all sessions: those of a user, those in a tenant, or everybody's. Returns how many."""
+def end_all(
+    session: Session, *, user_id: UUID | None = None, tenant_id: UUID | None = None, but: UUID | None = None
+) -> int:
+    """End all sessions: those of a user, those in a tenant, or everybody's. Returns how many.
+
+    but: the id of one that goes on.
+    """
     criteria = [_of_user(user_id)] if user_id else []
     criteria += [UserSession.tenant_id == tenant_id] if tenant_id else []
+    criteria += [UserSession.id != but] if but else []
     return _end(session, *criteria)
+
+
+# No request needs the password's hash and the second factor's secrets, but those that are about them.
+_SHOWN_OF_USER: Final = (User.email, User.disabled_at, User.totp_confirmed_at)
 
 
 def _end(session: Session, *criteria: ColumnElement[bool]) -> int:
