@@ -35,9 +35,12 @@ OBJECTS = {
 # What may reach all tenants' rows, and why it has to.
 SYSTEM_SCOPES = [
     ("app/api_keys/authentication.py", "_find"),  # finds out whose API key it is
+    ("app/audit/service.py", "record_at_once"),  # what was refused may be about no tenant
     ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
+    ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
+    ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
     ("app/identity/sessions.py", "list_page"),
     ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
@@ -51,6 +54,8 @@ WEB_PRIVILEGES = {
     "alembic_version": {"SELECT"},
     "api_credentials": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "api_keys": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "audit_events": {"SELECT", "INSERT"},
+    "audit_seals": set(),
     "calls": {"SELECT", "INSERT", "UPDATE"},
     "encryption_keys": {"SELECT"},
     "encryption_rotations": set(),
@@ -127,7 +132,7 @@ def test_every_tenant_table_has_its_tenant_and_composite_keys(app):
         schema = inspect(db.engine)
         for table in (model.__tablename__ for model in tenant_models()):
             columns = {column["name"]: column for column in schema.get_columns(table)}
-            assert columns["tenant_id"]["nullable"] is False
+            assert columns["tenant_id"]["nullable"] is (table == "audit_events")  # some are about no tenant
             keys = [key["column_names"] for key in schema.get_unique_constraints(table)]
             assert ["tenant_id", "id"] in keys, table
             targets = {model.__tablename__ for model in tenant_models()}

@@ -44,6 +44,7 @@ class Found(NamedTuple):
 
     id: UUID
     tenant_id: UUID
+    name: str
     role: str
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -101,6 +102,7 @@ _FIND: Final = (
     select(
         _API_KEYS.c.id,
         _API_KEYS.c.tenant_id,
+        _API_KEYS.c.name,
         _API_KEYS.c.role,
         _API_KEYS.c.expires_at,
         _API_KEYS.c.last_used_at,
@@ -124,6 +126,6 @@ def _decoy() -> Found:
         context = Context("api_keys.token_hash", str(NOBODY), str(NOBODY))
         primary = current_app.extensions["encryption"].keyring.primary
         value = sealed.seal(primary, context, secrets.token_hex(32).encode())
-        current_app.extensions["api_key_decoy"] = Found(NOBODY, NOBODY, "", None, None, value)
+        current_app.extensions["api_key_decoy"] = Found(NOBODY, NOBODY, "", "", None, None, value)
     decoy: Found = current_app.extensions["api_key_decoy"]
     return decoy

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.api_keys.authentication import hash_of, make_key
 from app.api_keys.models import ApiKey
-from app.database import now
+from app.audit import service as audit
+from app.database import now, uuid7
 from app.errors import Invalid, NotFound
 from app.identity.models import Membership, Role, User
 from app.mail import service as mail
@@ -30,6 +31,7 @@ def create(
         raise Invalid("The API key cannot be made.", [{"field": "expires_at", "message": "must be in the future"}])
     prefix, text = make_key()
     key = ApiKey(
+        id=uuid7(),
         tenant_id=tenant_id,
         name=name,
         role=role,
@@ -44,7 +46,8 @@ def create(
     news = NewApiKey(tenant_name=tenant.name, key_name=" ".join(name.split()), made_by=created_by, made_at=now())
     for email in _emails_of_owners(session, tenant_id):
         mail.queue_notice(session, email, news)
-    # audit: api_key.created name role expires_at
+    details = {"name": name, "role": role, "expires_at": expires_at.isoformat() if expires_at else None}
+    audit.record(session, "api_key.created", object_id=key.id, details=details)
     session.commit()
     return key, text
 
@@ -64,8 +67,9 @@ def get(session: Session, tenant_id: UUID, key_id: UUID) -> ApiKey:
 
 def delete(session: Session, tenant_id: UUID, key_id: UUID) -> None:
     """The next request with the key is refused. Raises :class:`~app.errors.NotFound`."""
-    session.delete(get(session, tenant_id, key_id))
-    # audit: api_key.deleted name
+    key = get(session, tenant_id, key_id)
+    audit.record(session, "api_key.deleted", object_id=key.id, details={"name": key.name})
+    session.delete(key)
     session.commit()
 
 

@@ -14,6 +14,7 @@ from apiflask import APIFlask
 from flask import Blueprint, g, request
 
 from app.api_keys import authentication
+from app.audit.actors import Actor, act_as
 from app.database import now
 from app.errors import Forbidden, NotFresh, Unauthenticated
 from app.extensions import db
@@ -144,7 +145,7 @@ def _identify(token_type: tokens.TokenType) -> None:
         g.caller = _person(token_type) if api_key is None else _machine(api_key)
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except Unauthenticated as refusal:
-        log.info("token refused, request %s, %s %s: %s", g.request_id, request.method, request.endpoint, refusal.detail)
+        log.info("token refused, %s %s: %s", request.method, request.endpoint, refusal.detail)
         raise
 
 
@@ -152,12 +153,14 @@ def _person(token_type: tokens.TokenType) -> Caller:
     subject, g.token_id = tokens.verify(token_type)
     enter_tenant_scope(subject.tenant_id)
     session = sessions.find(db.session(), *subject)
+    act_as(Actor("user", subject.user_id, session.membership.user.email))
     return Caller(subject.tenant_id, session.membership.role, session=session)
 
 
 def _machine(api_key: str) -> Caller:
     found = authentication.authenticate(db.session(), api_key)
     enter_tenant_scope(found.tenant_id)
+    act_as(Actor("api_key", found.id, found.name))
     authentication.note_use(db.session(), found)
     return Caller(found.tenant_id, found.role, api_key_id=found.id)
 

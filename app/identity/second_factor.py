@@ -21,6 +21,7 @@ import segno
 from sqlalchemy import CursorResult, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Invalid, Unauthenticated
 from app.identity import sessions
@@ -35,6 +36,14 @@ RECOVERY_CODES: Final = 10
 RECOVERY_CODE_BYTES: Final = 10
 
 _SIX_DIGITS: Final = re.compile(r"[0-9]{6}")
+
+
+class CodeRefused(Unauthenticated):
+    """The password was right, but not the code. ``reason``: for the audit trail."""
+
+    def __init__(self, detail: str, message: str, reason: str) -> None:
+        super().__init__(detail, [{"field": "code", "message": message}])
+        self.reason = reason
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,8 +88,8 @@ def confirm(session: Session, user_id: UUID, code: str, session_id: UUID) -> lis
         raise Invalid("The code is not right.", [{"field": "code", "message": message}])
     user.totp_confirmed_at, user.totp_used_step = now(), step
     codes = _set_recovery_codes(user)
-    # audit: second_factor.added
-    sessions.end_all(session, user_id=user_id, but=session_id)
+    audit.record(session, "second_factor.added", object_id=user_id)
+    sessions.end_of_user(session, user_id, but=session_id)
     return codes
 
 
@@ -88,17 +97,19 @@ def use_code(session: Session, user_id: UUID, code: str | None) -> None:
     """Use up the code of somebody whose password was right. Nothing where no second factor is on.
 
     code: of the app, or a recovery code; None if there was none. Not committed here: whoever is refused for another
-    reason after this has not used the code up. Raises :class:`~app.errors.Unauthenticated`.
+    reason after this has not used the code up. Raises :class:`CodeRefused`.
     """
     user = session.get_one(User, user_id, populate_existing=True)
     if not user.has_second_factor:
         return
     if code is None:
-        raise _refused("The account has a second factor: a code is needed too.", "of the app, or a recovery code")
+        detail = "The account has a second factor: a code is needed too."
+        raise CodeRefused(detail, "of the authenticator app, or a recovery code", reason="no code")
     code = _canonical(code)
     used = _use_totp(session, user, code) if _SIX_DIGITS.fullmatch(code) else _use_recovery_code(session, user_id, code)
     if not used:
-        raise _refused("The code is not right, or was used before.", "is not right, or was used before")
+        detail = "The code is not right, or was used before."
+        raise CodeRefused(detail, "is not right, or was used before", reason="wrong code")
 
 
 def renew_recovery_codes(session: Session, user_id: UUID) -> list[str]:
@@ -108,7 +119,7 @@ def renew_recovery_codes(session: Session, user_id: UUID) -> list[str]:
     if not user.has_second_factor:
         raise Conflict("There is no second factor: recovery codes come with it.")
     codes = _set_recovery_codes(user)
-    # audit: recovery_codes.renewed
+    audit.record(session, "recovery_codes.renewed", object_id=user_id)
     session.commit()
     return codes
 
@@ -125,7 +136,7 @@ def remove(session: Session, user_id: UUID) -> bool:
     user.totp_secret = user.totp_confirmed_at = user.totp_used_step = user.recovery_code_hashes = None
     if removed:
         mail.queue_notice(session, user.email, SecondFactorRemoved(now()))
-        # audit: second_factor.removed
+        audit.record(session, "second_factor.removed", object_id=user_id)
     session.commit()
     return removed
 
@@ -182,7 +193,3 @@ def _canonical(code: str) -> str:
 
 def _hash(code: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
-
-
-def _refused(detail: str, message: str) -> Unauthenticated:
-    return Unauthenticated(detail, [{"field": "code", "message": message}])

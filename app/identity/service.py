@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
+from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
@@ -34,6 +35,13 @@ def account_of(email: str) -> str:
         return canonical_email(email)
     except Invalid:
         return email.lower()
+
+
+def _is_email(text: str) -> bool:
+    try:
+        return bool(canonical_email(text))
+    except Invalid:
+        return False
 
 
 def authenticate(session: Session, account: str, password: str) -> UUID:
@@ -79,6 +87,30 @@ def refused() -> Unauthenticated:
     return Unauthenticated("The e-mail address, the password or the tenant is not right.")
 
 
+def record_refusal(session: Session, account: str, reason: str | None = None) -> None:
+    """Record that somebody was not let in to that account, of which :func:`account_of` speaks: for each tenant that the
+    account belongs to, or, where there is no such account, for nobody in particular. Takes as long in either case.
+
+    reason: where the password was right.
+    """
+    found = select(Membership.tenant_id, User.id).join(User).where(User.email == account)
+    details = {"account": account} if _is_email(account) else {}  # some type their password there
+    details |= {"reason": reason} if reason is not None else {}
+    session.rollback()
+    with system_scope():  # whose tenants they are is what is being found out
+        known: list[tuple[UUID | None, UUID | None]] = [(row.tenant_id, row.id) for row in session.execute(found)]
+        for tenant_id, user_id in known or [(None, None)]:
+            audit.record(
+                session,
+                "session.refused",
+                tenant_id=tenant_id,
+                object_id=user_id,
+                outcome=audit.REFUSED,
+                details=details,
+            )
+        session.commit()
+
+
 def find_user(session: Session, email: str) -> User | None:
     """The user with that e-mail address."""
     return session.scalars(select(User).where(User.email == canonical_email(email))).one_or_none()
@@ -113,7 +145,7 @@ def set_password(session: Session, email: str, read_password: Callable[[], str])
     session.rollback()  # whoever types a password takes their time: nobody should wait for this transaction
     password_hash = hash_password(read_password())
     session.execute(update(User).where(User.id == user.id).values(password_hash=password_hash))
-    sessions.end_all(session, user_id=user.id)
+    sessions.end_of_user(session, user.id)
 
 
 def create_user(
@@ -144,7 +176,7 @@ def set_disabled(session: Session, email: str, disabled: bool) -> None:
     """
     user = get_user(session, email)
     user.disabled_at = (user.disabled_at or now()) if disabled else None
-    sessions.end_all(session, user_id=user.id)
+    sessions.end_of_user(session, user.id)
 
 
 def set_role(session: Session, email: str, subdomain: str, role: Role) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Invalid
 from app.identity import service as identity
@@ -71,7 +72,10 @@ def set_suspended(session: Session, subdomain: str, suspended: bool) -> None:
     them in again. Raises :class:`~app.errors.NotFound`."""
     tenant = identity.get_tenant(session, subdomain)
     tenant.suspended_at = (tenant.suspended_at or now()) if suspended else None
-    sessions.end_all(session, tenant_id=tenant.id)
+    audit.record(
+        session, f"tenant.{'suspended' if suspended else 'readmitted'}", object_id=tenant.id, tenant_id=tenant.id
+    )
+    sessions.end_of_tenant(session, tenant.id)
 
 
 def any_tenant(session: Session) -> bool:

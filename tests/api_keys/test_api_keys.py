@@ -11,8 +11,7 @@ from app.encryption import sealed
 from app.extensions import db
 from app.identity.models import Membership, Role
 from app.mail.models import Mail
-from tests.conftest import in_database
-from tests.mail.conftest import wait_for_senders
+from tests.conftest import in_database, wait_for_senders
 from tests.test_conventions import PEOPLE_ONLY
 
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -9,8 +9,7 @@ from app.database import now
 from app.extensions import db
 from app.identity import access
 from app.identity.models import UserSession
-from tests.conftest import PASSWORD, in_database
-from tests.mail.conftest import wait_for_senders
+from tests.conftest import PASSWORD, in_database, wait_for_senders
 from tests.test_contract import contents
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

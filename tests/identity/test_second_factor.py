@@ -16,8 +16,7 @@ from app.identity import second_factor, sessions
 from app.identity.models import Membership, User, UserSession
 from app.mail.models import Mail
 from app.tenants.models import Tenant
-from tests.conftest import PASSWORD, in_database, running
-from tests.mail.conftest import wait_for_senders
+from tests.conftest import PASSWORD, in_database, running, wait_for_senders
 
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 FACTOR = "/api/me/second-factor"
