@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import Final, Literal, Self
 from uuid import UUID
 
 from pydantic import Field
@@ -13,10 +13,12 @@ from app.schemas import Input, Output, PlainText, UtcTime
 
 KeyRole = Literal["admin", "member"]
 
+_WHAT_FOR: Final = "What it may do: members see calls; admins keep the integrations and see the audit trail, too"
+
 
 class ApiKeyIn(Input):
     name: PlainText = Field(examples=["Wallboard"], description="For people to tell it from others")
-    role: KeyRole = Field(description="What it may do: members see calls, admins keep the integrations too")
+    role: KeyRole = Field(description=_WHAT_FOR)
     expires_at: UtcTime | None = Field(
         None, examples=["2030-01-31T12:00:00Z"], description="When it stops being accepted; never if not given"
     )
@@ -25,7 +27,7 @@ class ApiKeyIn(Input):
 class ApiKeyOut(Output):
     id: UUID
     name: str = Field(examples=["Wallboard"])
-    role: KeyRole = Field(description="What it may do: members see calls, admins keep the integrations too")
+    role: KeyRole = Field(description=_WHAT_FOR)
     prefix: str = Field(examples=["k7qm2vxazt5e"], description="The middle part of the key, which is no secret")
     created_at: datetime
     created_by: str = Field(examples=["ada@acme.example"], description="The e-mail address of who made it, as it was")

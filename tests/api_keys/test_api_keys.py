@@ -104,9 +104,25 @@ class TestUsing:
         assert alice.client.get(location).json["version"] == 2
         for key, status in ((member, 403), (admin, 200)):
             assert client.get("/api/calls", headers=bearer(key)).status_code == 200
-            assert client.get("/api/phone-systems", headers=bearer(key)).status_code == status
+            for path in ("/api/phone-systems", "/api/audit-events"):
+                assert client.get(path, headers=bearer(key)).status_code == status
         assert client.delete(location, headers=bearer(member)).status_code == 403
         assert client.delete(location, headers=bearer(admin)).status_code == 204
+
+    @only_sqlite
+    def test_the_audit_trail_names_it(self, client, alice):
+        made = make(alice, "admin")
+        client.post("/api/phone-systems", json=PHONE_SYSTEM, headers=bearer(made["key"]))
+        alice.client.delete(f"/api/api-keys/{made['id']}")
+        deleted, used, created = alice.client.get("/api/audit-events", query_string={"limit": 3}).json["items"]
+        assert [event["action"] for event in (created, used, deleted)] == [
+            "api_key.created",
+            "phone_system.created",
+            "api_key.deleted",
+        ]
+        assert used["actor"] == {"type": "api_key", "id": made["id"], "name": "Wallboard"}
+        assert created["object_id"] == deleted["object_id"] == made["id"]
+        assert created["details"] == {"name": "Wallboard", "role": "admin", "expires_at": None}
 
     def test_it_opens_its_own_tenant_alone(self, client, alice, charlie):
         location = alice.client.post("/api/phone-systems", json=PHONE_SYSTEM).headers["Location"]

@@ -250,6 +250,26 @@ class TestAtOnce:
         assert sign_in(client, alice, given[0]).status_code == 200
 
 
+@only_sqlite
+def test_the_audit_trail_tells_of_it_and_which_refusals_had_the_right_password(alice, client, enrolled):
+    for code in (None, "000000x"):
+        sign_in(client, alice, code)
+    alice.client.post("/api/me/recovery-codes")
+    alice.client.delete(FACTOR)
+    events = [
+        event for event in alice.client.get("/api/audit-events").json["items"] if event["action"] != "session.started"
+    ]
+    assert [(event["action"], event["details"].get("reason")) for event in reversed(events)] == [
+        ("second_factor.added", None),
+        ("user.signed_out", None),
+        ("session.refused", "no code"),
+        ("session.refused", "wrong code"),
+        ("recovery_codes.renewed", None),
+        ("second_factor.removed", None),
+    ]
+    assert {event["object_id"] for event in events} == {str(alice.user_id)}
+
+
 class TestRemoval:
     def test_the_password_alone_is_enough_again_and_the_user_is_told(self, app, alice, client, enrolled):
         assert alice.client.delete(FACTOR).status_code == 204
@@ -283,7 +303,9 @@ class TestRemoval:
         assert "nobody was told: second_factor_removed" in caplog.text
 
 
-def test_codes_work_after_a_rotation_of_the_encryption_key(settings, at, alice, enrolled):
+def test_codes_and_api_keys_work_after_a_rotation_of_the_encryption_key(settings, at, alice, enrolled):
+    key = alice.client.post("/api/api-keys", json={"name": "Wallboard", "role": "member"}).json["key"]
+    wait_for_senders()
     old, new = settings.keyring.primary, MasterKey.parse("pT4vKx8mQz2nRw6yLb0cHd3fJg7sUa1eViOoNtXhB5M=")
     both = replace(settings, keyring=Keyring(new, [old]))
     with running(both) as app:
@@ -294,6 +316,7 @@ def test_codes_work_after_a_rotation_of_the_encryption_key(settings, at, alice, 
         client = app.test_client()
         assert sign_in(client, alice, code_at(enrolled[0], at(60))).status_code == 200
         assert sign_in(client, alice, enrolled[1][0]).status_code == 200
+        assert client.get("/api/calls", headers={"Authorization": f"Bearer {key}"}).status_code == 200
 
 
 @only_sqlite

@@ -44,7 +44,7 @@ MEGABYTE = "x" * 1_000_000
 
 
 MAIL = "mails.content"  # empty here: its rotation is in tests/mail
-# Empty here: see tests/identity/test_second_factor.py and tests/api_keys.
+# Empty here: see tests/identity/test_second_factor.py.
 ACCESS = ["api_keys.token_hash", "users.recovery_code_hashes", "users.totp_secret"]
 EMPTY = [MAIL, *ACCESS, "audit_seals.content"]  # see tests/audit
 
