@@ -43,13 +43,16 @@ def environment(database_url: str, key: str = "A", fallback: str | None = None, 
     return kept | own | more
 
 
-def run_flask(database_url: str, *arguments: str, key: str = "A", fallback: str | None = None) -> str:
-    """The output of a `flask` command of the service."""
+def run_flask(
+    database_url: str, *arguments: str, key: str = "A", fallback: str | None = None, stdin: str | None = None
+) -> str:
+    """The output of a `flask` command of the service. stdin: what it reads."""
     return subprocess.run(
         [str(Path(sys.executable).with_name("flask")), *arguments],
         cwd=ROOT,
         env=environment(database_url, key, fallback),
         check=True,
+        input=stdin,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout

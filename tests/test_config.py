@@ -596,6 +596,7 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "JWT_ACCESS_TOKEN_EXPIRES": "0",
             "JWT_REFRESH_TOKEN_EXPIRES": "0",
             "SESSION_IDLE_EXPIRES": "0",
+            "AUDIT_RETENTION_DAYS": "0",
             "FLASK_DEBUG": "1",
             "RESEND_API_KEY": "re key",
             "RESEND_FROM_EMAIL": "nobody",

@@ -1,4 +1,4 @@
-"""Who may use what, beside a valid token: a fresh sign-in."""
+"""What takes more than a valid token."""
 
 from datetime import timedelta
 

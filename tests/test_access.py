@@ -1,0 +1,123 @@
+"""Who may call which route: every route, every kind of caller."""
+
+import re
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select, update
+
+from app.api_keys.authentication import hash_of, make_key
+from app.api_keys.models import ApiKey
+from app.extensions import db
+from app.identity import sessions, tokens
+from app.identity.models import Membership, Role
+from tests.conftest import in_database, signed_in
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+PEOPLE = {"member", "admin", "owner"}
+MANAGERS = {"admin", "owner"}
+KEYS = {"member's key", "admin's key"}
+KEEPERS = MANAGERS | {"admin's key"}
+EVERYBODY = {"stranger", "refresh token"} | PEOPLE | KEYS
+
+MATRIX = {
+    "GET /": EVERYBODY,
+    "GET /docs": EVERYBODY,
+    "GET /docs/static/<path:filename>": EVERYBODY,
+    "GET /healthz": EVERYBODY,
+    "GET /openapi.json": EVERYBODY,
+    "GET /readyz": EVERYBODY,
+    "POST /api/login": EVERYBODY,
+    "POST /api/refresh": {"refresh token"},
+    "POST /api/logout": PEOPLE,
+    "POST /api/reauthenticate": PEOPLE,
+    "GET /api/sessions": PEOPLE,
+    "DELETE /api/sessions": PEOPLE,
+    "DELETE /api/sessions/<uuid:session_id>": PEOPLE,
+    "GET /api/me": PEOPLE,
+    "GET /api/me/second-factor": PEOPLE,
+    "POST /api/me/second-factor": PEOPLE,
+    "POST /api/me/second-factor/confirm": PEOPLE,
+    "DELETE /api/me/second-factor": PEOPLE,
+    "POST /api/me/recovery-codes": PEOPLE,
+    "GET /api/api-keys": MANAGERS,
+    "POST /api/api-keys": MANAGERS,
+    "GET /api/api-keys/<uuid:id>": MANAGERS,
+    "DELETE /api/api-keys/<uuid:id>": MANAGERS,
+    "GET /api/calls": PEOPLE | KEYS,
+    "GET /api/audit-events": KEEPERS,
+    "GET /api/phone-systems": KEEPERS,
+    "POST /api/phone-systems": KEEPERS,
+    "GET /api/phone-systems/<uuid:id>": KEEPERS,
+    "PATCH /api/phone-systems/<uuid:id>": KEEPERS,
+    "DELETE /api/phone-systems/<uuid:id>": KEEPERS,
+    "GET /api/payment-accounts": KEEPERS,
+    "POST /api/payment-accounts": KEEPERS,
+    "GET /api/payment-accounts/<uuid:id>": KEEPERS,
+    "PATCH /api/payment-accounts/<uuid:id>": KEEPERS,
+    "DELETE /api/payment-accounts/<uuid:id>": KEEPERS,
+    "GET /api/api-credentials": KEEPERS,
+    "POST /api/api-credentials": KEEPERS,
+    "GET /api/api-credentials/<uuid:id>": KEEPERS,
+    "PATCH /api/api-credentials/<uuid:id>": KEEPERS,
+    "DELETE /api/api-credentials/<uuid:id>": KEEPERS,
+    "POST /hooks/<subdomain>/<phone_system_id>/cdr": set(),  # with webhook credentials alone
+}
+
+
+def routes(app):
+    for rule in app.url_map.iter_rules():
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            yield f"{method} {rule.rule}"
+
+
+def client_of(app, alice, caller):
+    """Alice's client, in that role, with a session of its own: some requests end it."""
+    if caller == "stranger":
+        return app.test_client()
+    with in_database(app):
+        membership = db.session.scalars(select(Membership).where(Membership.user_id == alice.user_id)).one()
+        if caller in KEYS:
+            return client_with_key(app, alice, caller.partition("'")[0])
+        started = sessions.start(db.session(), membership, None, "")
+        subject = tokens.Subject(alice.user_id, alice.tenant_id, started.id)
+        if caller != "refresh token":
+            return signed_in(app, subject)
+        token = tokens.refresh_token(subject, started.refresh_id, sessions.lifetime().absolute)
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return client
+
+
+def client_with_key(app, alice, role):
+    prefix, key = make_key()
+    row = {"role": role, "prefix": prefix, "token_hash": hash_of(key), "name": "Wallboard", "created_by": alice.email}
+    db.session.add(ApiKey(tenant_id=alice.tenant_id, **row))
+    db.session.commit()
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+    return client
+
+
+def test_every_route_is_in_the_matrix(app):
+    assert sorted(routes(app)) == sorted(MATRIX)
+
+
+@pytest.mark.parametrize("caller", sorted(EVERYBODY))
+def test_a_route_lets_in_whom_the_matrix_says_and_nobody_else(app, alice, caller):
+    with in_database(app):
+        role = caller if caller in PEOPLE else Role.OWNER
+        db.session.execute(update(Membership).where(Membership.user_id == alice.user_id).values(role=role))
+        db.session.commit()
+    for route, callers in MATRIX.items():
+        method, rule = route.split(" ")
+        url = re.sub(r"<[^>]+>", str(UUID(int=0)), rule)
+        body = {} if method in ("POST", "PATCH") else None
+        status = client_of(app, alice, caller).open(url, method=method, json=body).status_code
+        # Else it is not even the right kind of credentials. A key is told that people are meant.
+        is_known = (caller in PEOPLE and callers & PEOPLE) or (
+            caller in KEYS and callers & (PEOPLE | {"refresh token"})
+        )
+        allowed = {200, 204, 404, 409, 422} if caller in callers else {403} if is_known else {401}
+        assert status in allowed, (route, status)
