@@ -38,6 +38,8 @@ def environment(database_url: str, key: str = "A", fallback: str | None = None, 
         "ENCRYPTION_KEY_FALLBACKS": key_text(fallback) if fallback else "",
         "DATABASE_URL": database_url,
         "REDIS_URL": "",
+        "RATELIMIT_API": "999999999 per minute",  # counted, and never met
+        "RATELIMIT_TENANT_BUDGET": "999999999",
     }
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return kept | own | more

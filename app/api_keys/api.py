@@ -13,6 +13,7 @@ from app.api_keys.schemas import ApiKeyCreated, ApiKeyIn, ApiKeyOut
 from app.extensions import db
 from app.identity.access import current_membership, current_tenant_id, fresh
 from app.identity.models import Role
+from app.limits.budget import costs
 from app.pagination import Page, PageQuery
 
 api = APIBlueprint("api_keys", __name__, url_prefix="/api/api-keys", tag="API keys")
@@ -26,6 +27,7 @@ api = APIBlueprint("api_keys", __name__, url_prefix="/api/api-keys", tag="API ke
     summary="Create an API key",
     description="It belongs to the tenant, and stays when whoever made it goes. The owners are told by mail.",
 )
+@costs(100)
 def create(json_data: ApiKeyIn) -> tuple[ApiKeyCreated, dict[str, str]]:
     row, text = service.create(
         db.session(),
@@ -42,6 +44,7 @@ def create(json_data: ApiKeyIn) -> tuple[ApiKeyCreated, dict[str, str]]:
 @api.input(PageQuery, location="query")
 @api.output(Page[ApiKeyOut], description="A page")
 @api.doc(summary="List the API keys, newest first")
+@costs(20)
 def list_page(query_data: PageQuery) -> dict[str, Any]:
     items, following = service.list_page(db.session(), current_tenant_id(), query_data)
     return {"items": items, "next": following}
@@ -50,6 +53,7 @@ def list_page(query_data: PageQuery) -> dict[str, Any]:
 @api.get("/<uuid:id>")
 @api.output(ApiKeyOut, description="As it is now")
 @api.doc(summary="Show an API key")
+@costs(10)
 def show(id: UUID) -> ApiKeyOut:
     return ApiKeyOut.model_validate(service.get(db.session(), current_tenant_id(), id))
 
@@ -58,6 +62,7 @@ def show(id: UUID) -> ApiKeyOut:
 @fresh
 @api.output({}, status_code=204, description="It is refused from now on")
 @api.doc(summary="Delete an API key")
+@costs(10)
 def delete(id: UUID) -> tuple[str, int]:
     service.delete(db.session(), current_tenant_id(), id)
     return "", 204

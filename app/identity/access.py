@@ -20,6 +20,7 @@ from app.errors import Forbidden, NotFresh, Unauthenticated
 from app.extensions import db
 from app.identity import sessions, tokens
 from app.identity.models import Membership, Role, UserSession
+from app.limits import budget
 from app.tenancy import enter_tenant_scope
 
 log = logging.getLogger(__name__)
@@ -147,6 +148,7 @@ def _identify(token_type: tokens.TokenType) -> None:
     except Unauthenticated as refusal:
         log.info("token refused, %s %s: %s", request.method, request.endpoint, refusal.detail)
         raise
+    budget.spend_for(current_tenant_id())
 
 
 def _person(token_type: tokens.TokenType) -> Caller:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask_limiter.util import get_remote_address
+from flask import request
 
 from app.extensions import db
 from app.identity import second_factor, throttle
 from app.identity.access import current_membership, current_session, fresh
 from app.identity.schemas import Confirmation, EnrolmentOut, RecoveryCodes, SecondFactorOut
+from app.limits.budget import costs
 
 api = APIBlueprint("second_factor", __name__, url_prefix="/api/me", tag="Second factor")
 
@@ -18,6 +19,7 @@ api = APIBlueprint("second_factor", __name__, url_prefix="/api/me", tag="Second 
 @api.get("/second-factor")
 @api.output(SecondFactorOut, description="As it is now")
 @api.doc(summary="Show whether signing in takes a code")
+@costs(10)
 def show() -> dict[str, Any]:
     user = current_membership().user
     left = second_factor.recovery_codes_left(db.session(), user.id)
@@ -32,6 +34,7 @@ def show() -> dict[str, Any]:
     description="A new secret for an authenticator app (TOTP). It counts once a code of it was confirmed.",
     responses={409: "There is a second factor already"},
 )
+@costs(10)
 def begin() -> EnrolmentOut:
     return EnrolmentOut.model_validate(second_factor.begin(db.session(), current_membership().user_id))
 
@@ -47,12 +50,14 @@ def begin() -> EnrolmentOut:
         429: "Too many codes of this account were wrong",
     },
 )
+@costs(10)
 def confirm(json_data: Confirmation) -> dict[str, Any]:
     user, asking = current_membership().user, current_session().id
-    attempt = throttle.Attempt(user.email, get_remote_address())
-    attempt.count()
+    attempt = throttle.Attempt(user.email, request.remote_addr)
+    attempt.count(db.session())
     codes = second_factor.confirm(db.session(), user.id, json_data.code.get_secret_value(), asking)
-    attempt.succeeded()
+    attempt.succeeded(db.session())
+    db.session.commit()
     return {"recovery_codes": codes}
 
 
@@ -60,6 +65,7 @@ def confirm(json_data: Confirmation) -> dict[str, Any]:
 @fresh
 @api.output({}, status_code=204, description="The password alone is enough")
 @api.doc(summary="Remove the second factor", description="Its user is told by mail.")
+@costs(100)
 def remove() -> tuple[str, int]:
     second_factor.remove(db.session(), current_membership().user_id)
     return "", 204
@@ -71,6 +77,7 @@ def remove() -> tuple[str, int]:
 @api.doc(
     summary="Get new recovery codes in place of the old ones", responses={409: "There is no second factor to recover"}
 )
+@costs(10)
 def renew_recovery_codes() -> dict[str, Any]:
     codes = second_factor.renew_recovery_codes(db.session(), current_membership().user_id)
     return {"recovery_codes": codes}

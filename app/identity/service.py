@@ -15,7 +15,7 @@ from app.database import now
 from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
 from app.identity.models import Membership, Role, User
-from app.identity.passwords import hash_password, is_outdated, verify_password
+from app.identity.passwords import hash_password, is_outdated, renew_hash, verify_password
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
@@ -57,7 +57,7 @@ def authenticate(session: Session, account: str, password: str) -> UUID:
         raise refused()
     if is_outdated(stored):
         renewed = update(User).where(User.id == user_id, User.password_hash == stored)
-        session.execute(renewed.values(password_hash=hash_password(password)))
+        session.execute(renewed.values(password_hash=renew_hash(password)))
         session.commit()
     return user_id
 
@@ -124,9 +124,11 @@ def get_user(session: Session, email: str) -> User:
     return user
 
 
-def add_user(session: Session, email: str, password: str) -> User:
-    """A new user, not committed yet. Raises :class:`~app.errors.Invalid`."""
-    user = User(email=canonical_email(email), password_hash=hash_password(password))
+def add_user(session: Session, email: str, password: str, subdomain: str = "") -> User:
+    """A new user, who will join the tenant with that subdomain, not committed yet. Raises
+    :class:`~app.errors.Invalid`."""
+    email = canonical_email(email)
+    user = User(email=email, password_hash=hash_password(password, email=email, subdomain=subdomain))
     session.add(user)
     return user
 
@@ -143,7 +145,7 @@ def set_password(session: Session, email: str, read_password: Callable[[], str])
     user's sessions. Raises :class:`~app.errors.NotFound` and :class:`~app.errors.Invalid`."""
     user = get_user(session, email)
     session.rollback()  # whoever types a password takes their time: nobody should wait for this transaction
-    password_hash = hash_password(read_password())
+    password_hash = hash_password(read_password(), email=canonical_email(email))
     session.execute(update(User).where(User.id == user.id).values(password_hash=password_hash))
     sessions.end_of_user(session, user.id)
 
@@ -159,7 +161,7 @@ def create_user(
     user = find_user(session, email)
     if user is None:
         session.rollback()  # see above
-        user = add_user(session, email, read_password())
+        user = add_user(session, email, read_password(), subdomain)
     membership = add_membership(session, user, session.merge(tenant, load=False), role)
     try:
         session.commit()

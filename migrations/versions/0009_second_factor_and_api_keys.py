@@ -1,6 +1,6 @@
 """A second factor of users, and API keys of tenants
 
-Revision: 0009, after 0007
+Revision: 0009, after 0008
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from app.encryption.storage import SealedText, UtcTimestamp, sealed_check, stora
 from app.tenancy.floor import open_to_web_role
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
