@@ -22,6 +22,7 @@ from app.identity import sessions, tokens
 from app.identity.models import Membership, Role, UserSession
 from app.limits import budget
 from app.tenancy import enter_tenant_scope
+from app.web import has_body
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,8 @@ def _identify(token_type: tokens.TokenType) -> None:
     try:
         api_key = _sent_api_key()
         g.caller = _person(token_type) if api_key is None else _machine(api_key)
-        db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
+        if has_body():
+            db.session.commit()  # it may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except Unauthenticated as refusal:
         log.info("token refused, %s %s: %s", request.method, request.endpoint, refusal.detail)
         raise
