@@ -7,6 +7,7 @@ from typing import cast
 from apiflask import APIFlask
 
 from app import audit, cors, errors, extensions, openapi, tenancy, web
+from app.api_keys.api import api as api_keys_api
 from app.audit.api import api as audit_api
 from app.calls.api import api as calls_api
 from app.calls.hooks import api as hooks_api
@@ -22,6 +23,7 @@ from app.database import engine_options
 from app.documentation.api import api as documentation_api
 from app.identity import access, sessions, tokens
 from app.identity.api import login, logout, me, reauthenticate, refresh, sessions_api
+from app.identity.second_factor_api import api as second_factor_api
 from app.limits import budget, counting
 from app.mail import delivery
 from app.payments.api import api as payments_api
@@ -39,10 +41,12 @@ BLUEPRINTS = (
     (logout, access.signed_in),
     (sessions_api, access.signed_in),
     (me, access.signed_in),
+    (second_factor_api, access.signed_in),
+    (api_keys_api, access.signed_in_owner_or_admin),
     (phone_systems_api, access.owner_or_admin),
     (payments_api, access.owner_or_admin),
     (credentials_api, access.owner_or_admin),
-    (calls_api, access.signed_in),
+    (calls_api, access.any_role),
     (audit_api, access.owner_or_admin),
     (hooks_api, access.phone_system),
     (status_api, access.public),

@@ -59,7 +59,8 @@ class NotFresh(Problem):
     status = HTTPStatus.UNAUTHORIZED
 
     def __init__(self, within: timedelta) -> None:
-        super().__init__("This needs a fresh sign-in: send your password to /api/reauthenticate, then try again.")
+        detail = "This needs a fresh sign-in: send what you sign in with to /api/reauthenticate, then try again."
+        super().__init__(detail)
         challenge = f'error="insufficient_user_authentication", max_age={int(within.total_seconds())}'
         self.headers = {"WWW-Authenticate": f"Bearer {challenge}"}
 

@@ -18,6 +18,10 @@ from app.limits.counting import TOO_MANY_REQUESTS
 DESCRIPTION: Final = """Phone systems, call records and the secrets of a tenant's integrations.
 
 `POST /api/login` gives an access token, which the other requests under `/api` send as `Authorization: Bearer …`.
+Machines send an API key in its place, where an operation says so.
+
+What changes a secret, the ways to sign in or who may do what, and every deletion, needs a fresh sign-in: within the
+last five minutes the user has signed in, or sent the password to `POST /api/reauthenticate`.
 
 A secret is written and never read: `password` in a request, `password_set` and `password_changed_at` in an answer.
 
@@ -34,14 +38,18 @@ Every error is `application/problem+json` (RFC 9457). Times are RFC 3339 in UTC.
 SECURITY_SCHEMES: Final = {
     "access_token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From `/api/login`"},
     "refresh_token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From `/api/login`"},
+    "api_key": {"type": "http", "scheme": "bearer", "description": "`audiapro_…`, from `/api/api-keys`"},
     "webhook_credentials": {"type": "http", "scheme": "basic", "description": "Of the phone system in the path"},
 }
-SCHEME_OF: Final[dict[access.Who | None, str]] = {
-    access.with_refresh_token: "refresh_token",
-    access.phone_system: "webhook_credentials",
-    access.signed_in: "access_token",
-    access.owner_or_admin: "access_token",
+SCHEMES_OF: Final[dict[access.Who | None, tuple[str, ...]]] = {
+    access.with_refresh_token: ("refresh_token",),
+    access.phone_system: ("webhook_credentials",),
+    access.signed_in: ("access_token",),
+    access.signed_in_owner_or_admin: ("access_token",),
+    access.any_role: ("access_token", "api_key"),
+    access.owner_or_admin: ("access_token", "api_key"),
 }
+NOBODY_FORBIDDEN: Final = frozenset({access.phone_system, access.any_role})
 PROBLEM_DETAILS: Final = {
     "type": "object",
     "description": "RFC 9457",
@@ -86,7 +94,7 @@ REFUSALS: Final = {
         "The body is not JSON", "The body is not JSON in UTF-8, or has NaN, the same key twice, or too deep a nesting."
     ),
     401: Refusal("No token, or not a valid one", "Sign in first."),
-    403: Refusal("The role may not do this", "Only owners and admins of the tenant may do this."),
+    403: Refusal("The role, or an API key, may not do this", "Only owners and admins of the tenant may do this."),
     404: Refusal("There is no such thing in your tenant", "There is nothing here under this id."),
     409: Refusal(
         "The object has another version by now: nothing was stored",
@@ -140,6 +148,8 @@ def _complete(spec: Any) -> Any:
                         parameter["description"] = PARAMETERS[parameter["name"]]
                     if f"<uuid:{parameter['name']}>" in rule.rule:
                         parameter["schema"]["format"] = "uuid"
+                if hasattr(current_app.view_functions[rule.endpoint], "needs_fresh_sign_in"):
+                    operation["responses"]["401"] = {"description": access.NOT_FRESH}
                 if cost := cost_of(rule.endpoint):
                     operation["x-cost"] = cost
                 _describe(operation, path, who)
@@ -149,8 +159,8 @@ def _complete(spec: Any) -> Any:
 
 def _describe(operation: dict[str, Any], path: str, who: access.Who | None) -> None:
     """Say what the operation's blueprint demands, and which errors it can answer with beside those it names."""
-    if scheme := SCHEME_OF.get(who):
-        operation["security"] = [{scheme: []}]
+    if schemes := SCHEMES_OF.get(who):
+        operation["security"] = [{scheme: []} for scheme in schemes]
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
     responses = operation["responses"]
@@ -172,10 +182,8 @@ def _refusals(operation: Mapping[str, Any], path: str, who: access.Who | None) -
         found.add(503)
     if path.startswith("/api/"):
         found.add(429)
-    if who in SCHEME_OF:
-        found.add(401)
-    if who is access.owner_or_admin:
-        found.add(403)
+    if who in SCHEMES_OF:
+        found |= {401} if who in NOBODY_FORBIDDEN else {401, 403}
     if any("format" in parameter["schema"] for parameter in operation["parameters"] if parameter["in"] == "path"):
         found.add(404)
     if "requestBody" in operation:

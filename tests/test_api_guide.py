@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pyotp
 import pytest
 
 from tests.servers import free_port
@@ -15,6 +16,12 @@ from tests.test_serving import started, wait_for_answer
 GUIDE = (Path(__file__).parent.parent / "docs/api.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```\n(?:```json\n(.*?)^```\n)?", GUIDE, re.MULTILINE | re.DOTALL)
 SIGN_IN = next(block for block, _ in BLOCKS if "/api/login" in block)
+TAKEN = {
+    "access_token": "TOKEN",
+    "refresh_token": "REFRESH_TOKEN",
+    "webhook_password": "WEBHOOK_PASSWORD",
+    "key": "API_KEY",
+}
 # Prints each answer as one line, whatever it is, and its status as the next.
 CURL = 'curl() { command curl -w "\\n%{http_code}\\n" "$@" | tr -s "\\n"; }\n'
 
@@ -43,8 +50,13 @@ class Reader:
 
     def _read(self, answer: tuple[str, str]) -> tuple[int, dict]:
         body = json.loads(answer[0]) if answer[0].strip() else {}
-        taken = {"access_token": "TOKEN", "refresh_token": "REFRESH_TOKEN", "webhook_password": "WEBHOOK_PASSWORD"}
-        self.variables |= {name: body[field] for field, name in taken.items() if body.get(field)}
+        self.variables |= {name: body[field] for field, name in TAKEN.items() if body.get(field)}
+        if "secret" in body:
+            self.variables["CODE"] = pyotp.TOTP(body["secret"]).now()
+        if "recovery_codes" in body:
+            self.variables["RECOVERY_CODE"] = body["recovery_codes"][0]
+        if "key" in body:
+            self.variables["API_KEY_ID"] = body["id"]
         if "webhook_password" in body:
             self.variables["ID"] = body["id"]
         for item in body.get("items", ()):

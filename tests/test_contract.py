@@ -53,7 +53,7 @@ class Contract:
         self.app, self.alice = app, alice
         self.webhook_credentials = basic(hook.username, hook.password)
         self.objects = {"/api/sessions/{session_id}": {"session_id": str(alice.session_id)}}
-        for path in ("/api/phone-systems", "/api/payment-accounts", "/api/api-credentials"):
+        for path in ("/api/phone-systems", "/api/payment-accounts", "/api/api-credentials", "/api/api-keys"):
             example = self.operations[f"POST {path}"].definition.raw["requestBody"]["content"]["application/json"]
             self.objects[f"{path}/{{id}}"] = {"id": alice.client.post(path, json=example["example"]).json["id"]}
 

@@ -21,18 +21,21 @@ from app.tenancy import TenantOwned
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
-DECLARATIONS = WITHOUT_TOKEN | {access.signed_in, access.owner_or_admin, access.with_refresh_token}
+PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.with_refresh_token}
+DECLARATIONS = WITHOUT_TOKEN | PEOPLE_ONLY | {access.any_role, access.owner_or_admin}
 
 # What Alice makes, by blueprint, for Charlie to try his hand at.
 OBJECTS = {
     "phone_systems": ("/api/phone-systems", {"name": "Headquarters", "vendor": "asterisk", "password": "hunter2"}),
     "payment_accounts": ("/api/payment-accounts", {"provider": "paypal", "mode": "live", "client_secret": "hunter2"}),
     "api_credentials": ("/api/api-credentials", {"name": "Maps", "provider": "acme", "secret": "hunter2"}),
+    "api_keys": ("/api/api-keys", {"name": "Wallboard", "role": "member"}),
 }
 
 
 # What may reach all tenants' rows, and why it has to.
 SYSTEM_SCOPES = [
+    ("app/api_keys/authentication.py", "_find"),  # finds out whose API key it is
     ("app/audit/service.py", "record_at_once"),  # what was refused may be about no tenant
     ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
     ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
@@ -52,6 +55,7 @@ SYSTEM_SCOPES = [
 WEB_PRIVILEGES = {
     "alembic_version": {"SELECT"},
     "api_credentials": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "api_keys": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "audit_events": {"SELECT", "INSERT"},
     "audit_seals": set(),
     "calls": {"SELECT", "INSERT", "UPDATE"},

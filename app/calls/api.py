@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from app.calls import service
 from app.calls.schemas import CallOut
 from app.extensions import db
-from app.identity.access import current_membership
+from app.identity.access import current_tenant_id
 from app.limits.budget import costs
 from app.pagination import Page, PageQuery
 
@@ -22,5 +22,5 @@ api = APIBlueprint("calls", __name__, url_prefix="/api/calls", tag="Calls")
 @api.doc(summary="List the call records, newest first")
 @costs(20)
 def list_page(query_data: PageQuery) -> dict[str, Any]:
-    items, following = service.list_calls(db.session(), current_membership().tenant_id, query_data)
+    items, following = service.list_calls(db.session(), current_tenant_id(), query_data)
     return {"items": items, "next": following}

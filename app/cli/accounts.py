@@ -11,8 +11,8 @@ from flask import Blueprint
 
 from app.errors import Problem
 from app.extensions import db
+from app.identity import second_factor, sessions
 from app.identity import service as identity
-from app.identity import sessions
 from app.identity.models import Role
 from app.identity.passwords import hash_password
 from app.startup import database_or_exit
@@ -112,6 +112,18 @@ def disable_user(email: str, undo: bool) -> None:
     with refusals():
         identity.set_disabled(db.session(), email, not undo)
     click.echo(f"{email} {'can sign in again' if undo else 'is disabled and signed out'}.")
+
+
+@commands.cli.command("remove-second-factor")
+@click.argument("email")
+def remove_second_factor(email: str) -> None:
+    """Let the password alone sign a user in who has lost the second factor and the recovery codes.
+
+    Be sure who asks for it. The user is told by mail.
+    """
+    with refusals():
+        removed = second_factor.remove(db.session(), identity.get_user(db.session(), email).id)
+    click.echo(f"{email} {'signs in with the password alone now' if removed else 'has no second factor'}.")
 
 
 @commands.cli.command("suspend-tenant")

@@ -13,7 +13,7 @@ from app.audit.requests import refusal_is_recorded
 from app.database import now
 from app.errors import Unauthenticated
 from app.extensions import db
-from app.identity import service, sessions, throttle, tokens
+from app.identity import second_factor, service, sessions, throttle, tokens
 from app.identity.access import current_membership, current_session, current_token_id
 from app.identity.models import UserSession
 from app.identity.schemas import Credentials, Me, Proof, SessionOut, Tokens
@@ -38,7 +38,7 @@ me = APIBlueprint("me", __name__, url_prefix="/api/me", tag="Sign-in")
 @login.doc(
     summary="Sign in",
     responses={
-        401: "The e-mail address, the password or the tenant is not right",
+        401: "The e-mail address, the password or the tenant is not right; or the code, where `errors` says so",
         429: "Too many attempts from this address, or to sign in to this account",
     },
 )
@@ -48,10 +48,10 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
     attempt.count(session)
     try:
         user_id = service.authenticate(session, account, json_data.password.get_secret_value())
+        second_factor.use_code(session, user_id, code_in(json_data))
         membership = service.choose_membership(session, user_id, json_data.tenant)
-    except Unauthenticated:
-        service.record_refusal(session, account)
-        refusal_is_recorded()
+    except Unauthenticated as refusal:
+        _record_refusal(account, refusal)
         raise
     enter_tenant_scope(membership.tenant_id)
     act_as(Actor("user", user_id, account))
@@ -80,7 +80,7 @@ def renew() -> dict[str, Any]:
     summary="Prove once more who you are",
     description="For what needs a fresh sign-in: changing a secret, the ways to sign in or a role, and deleting.",
     responses={
-        401: "No valid token, or the password is not right",
+        401: "No valid token, or the password is not right; or the code, where `errors` says so",
         429: "Too many attempts from this address, or to sign in to this account",
     },
 )
@@ -90,10 +90,10 @@ def prove(json_data: Proof) -> tuple[str, int]:
     attempt = throttle.Attempt(membership.user.email, request.remote_addr)
     attempt.count(db.session())
     try:
-        service.authenticate(db.session(), membership.user.email, json_data.password.get_secret_value())
-    except Unauthenticated:
-        service.record_refusal(db.session(), membership.user.email)
-        refusal_is_recorded()
+        user_id = service.authenticate(db.session(), membership.user.email, json_data.password.get_secret_value())
+        second_factor.use_code(db.session(), user_id, code_in(json_data))
+    except Unauthenticated as refusal:
+        _record_refusal(membership.user.email, refusal)
         raise
     attempt.succeeded(db.session())
     sessions.set_authenticated(db.session(), asking.id)
@@ -141,8 +141,20 @@ def end_all() -> tuple[str, int]:
 @me.output(Me, description="The user and the tenant")
 @me.doc(summary="Show who is signed in, and to which tenant")
 @costs(10)
-def show() -> Me:
-    return Me.model_validate(current_membership())
+def show() -> dict[str, Any]:
+    it = current_membership()
+    return {"user": it.user, "tenant": it.tenant, "role": it.role, "second_factor": it.user.has_second_factor}
+
+
+def code_in(body: Credentials | Proof) -> str | None:
+    """The code of the second factor that was sent."""
+    return body.code.get_secret_value() if body.code is not None else None
+
+
+def _record_refusal(account: str, refusal: Unauthenticated) -> None:
+    reason = refusal.reason if isinstance(refusal, second_factor.CodeRefused) else None
+    service.record_refusal(db.session(), account, reason)
+    refusal_is_recorded()
 
 
 def _tokens(it: UserSession, user_id: UUID) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database import Timestamps, UtcTimestamp, primary_key
+from app.encryption import encrypted
 from app.extensions import Model
 from app.tenancy import TenantOwned, belongs_to, tenant_key
 from app.tenants.models import Tenant
@@ -25,7 +26,12 @@ class Role(StrEnum):
 
 class User(Timestamps, Model):
     """A person who signs in. ``email`` is lower-case; ``password_hash`` is Argon2id in PHC format; who was disabled at
-    ``disabled_at`` cannot sign in."""
+    ``disabled_at`` cannot sign in.
+
+    What the second factor needs, see :mod:`app.identity.second_factor`: totp_secret in Base32, good from
+    totp_confirmed_at on; totp_used_step is the newest time step whose code was used; recovery_code_hashes is a list of
+    the codes that are left, each as its SHA-256 in hex.
+    """
 
     __tablename__ = "users"
 
@@ -33,7 +39,16 @@ class User(Timestamps, Model):
     email: Mapped[str] = mapped_column(unique=True)
     password_hash: Mapped[str]
     disabled_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
+    totp_secret = encrypted("users.totp_secret", owner="id")
+    totp_confirmed_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
+    totp_used_step: Mapped[int | None]
+    recovery_code_hashes = encrypted("users.recovery_code_hashes", owner="id", structured=True)
     memberships: Mapped[list[Membership]] = relationship(back_populates="user")
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Whether signing in takes a code. Decrypts nothing."""
+        return self.totp_confirmed_at is not None
 
 
 class Membership(TenantOwned, Timestamps, Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import Field, SecretStr
@@ -12,11 +12,15 @@ from app.identity.passwords import LONGEST
 from app.schemas import Input, Output, PlainText
 
 Password = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST, examples=["…"])]
+Code = Annotated[SecretStr, Field(min_length=1, max_length=64, examples=["123456"])]
+
+_ALSO_NEEDED: Final = "Where a second factor is on: of the authenticator app, or a recovery code. Each works once"
 
 
 class Credentials(Input):
     email: PlainText = Field(examples=["ada@acme.example"])
     password: Password
+    code: Code | None = Field(None, description=_ALSO_NEEDED)
     tenant: PlainText | None = Field(
         None, examples=["acme"], description="Subdomain of the tenant, for a user who belongs to several"
     )
@@ -24,6 +28,7 @@ class Credentials(Input):
 
 class Proof(Input):
     password: Password
+    code: Code | None = Field(None, description=_ALSO_NEEDED)
 
 
 class Tokens(Output):
@@ -61,3 +66,34 @@ class Me(Output):
     user: UserOut
     tenant: TenantOut
     role: Literal["owner", "admin", "member"] = Field(description="Owners and admins keep the integrations")
+    second_factor: bool = Field(description="Whether signing in takes a code of the user")
+
+
+class Confirmation(Input):
+    code: Code = Field(description="What the authenticator app shows now")
+
+
+class SecondFactorOut(Output):
+    on: bool = Field(description="Whether signing in takes a code")
+    since: datetime | None = Field(description="When it was confirmed")
+    recovery_codes_left: int = Field(examples=[10], description="How many recovery codes were not used yet")
+
+
+class EnrolmentOut(Output):
+    secret: str = Field(
+        examples=["JBSWY3DPEHPK3PXP…"], description="For the authenticator app, to be typed. Shown this once"
+    )
+    uri: str = Field(
+        examples=["otpauth://totp/AudiaPro:ada%40acme.example?secret=…&issuer=AudiaPro"],
+        description="The same for a link that opens the app",
+    )
+    qr_code: str = Field(
+        examples=["data:image/svg+xml;charset=utf-8,…"], description="The same as a picture, to be scanned"
+    )
+
+
+class RecoveryCodes(Output):
+    recovery_codes: list[str] = Field(
+        examples=[["k7qm-2vxa-zt5e-w3hd"]],
+        description="Each is good once, in place of a code of the app. Shown this once",
+    )

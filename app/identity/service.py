@@ -87,11 +87,15 @@ def refused() -> Unauthenticated:
     return Unauthenticated("The e-mail address, the password or the tenant is not right.")
 
 
-def record_refusal(session: Session, account: str) -> None:
+def record_refusal(session: Session, account: str, reason: str | None = None) -> None:
     """Record that somebody was not let in to that account, of which :func:`account_of` speaks: for each tenant that the
-    account belongs to, or, where there is no such account, for nobody in particular. Takes as long in either case."""
+    account belongs to, or, where there is no such account, for nobody in particular. Takes as long in either case.
+
+    reason: where the password was right.
+    """
     found = select(Membership.tenant_id, User.id).join(User).where(User.email == account)
     details = {"account": account} if _is_email(account) else {}  # some type their password there
+    details |= {"reason": reason} if reason is not None else {}
     session.rollback()
     with system_scope():  # whose tenants they are is what is being found out
         known: list[tuple[UUID | None, UUID | None]] = [(row.tenant_id, row.id) for row in session.execute(found)]

@@ -81,7 +81,8 @@ def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> 
         .join(Membership.tenant)
         .where(Membership.user_id == user_id, Membership.tenant_id == tenant_id, UserSession.id == session_id)
         .where(_alive(), User.disabled_at.is_(None), Tenant.suspended_at.is_(None))
-        .options(membership.contains_eager(Membership.user), membership.contains_eager(Membership.tenant))
+        .options(membership.contains_eager(Membership.user).load_only(*_SHOWN_OF_USER))
+        .options(membership.contains_eager(Membership.tenant))
     )
     found = session.scalars(statement).one_or_none()
     if found is None:
@@ -133,9 +134,10 @@ def end(session: Session, user_id: UUID, session_id: UUID) -> None:
     session.commit()
 
 
-def end_of_user(session: Session, user_id: UUID) -> int:
-    """End all sessions of a user, in whichever tenants, and commit. Returns how many."""
-    count = _end(session, _of_user(user_id))
+def end_of_user(session: Session, user_id: UUID, but: UUID | None = None) -> int:
+    """End all sessions of a user, in whichever tenants, and commit. Returns how many. but: the id of one to go on."""
+    others = [UserSession.id != but] if but is not None else []
+    count = _end(session, _of_user(user_id), *others)
     audit.record(session, "user.signed_out", object_id=user_id, details={"sessions": count})
     session.commit()
     return count
@@ -156,6 +158,10 @@ def end_of_everybody(session: Session) -> int:
     audit.record(session, "everybody.signed_out", details={"sessions": count})
     session.commit()
     return count
+
+
+# No request needs the password's hash and the second factor's secrets, but those that are about them.
+_SHOWN_OF_USER: Final = (User.email, User.disabled_at, User.totp_confirmed_at)
 
 
 def _end(session: Session, *criteria: ColumnElement[bool]) -> int:

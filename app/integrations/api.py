@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 from flask import url_for
 
 from app.extensions import db
-from app.identity.access import current_membership
+from app.identity.access import NOT_FRESH, current_tenant_id, fresh, require_fresh
 from app.integrations.schemas import Changes, DeleteQuery, Written
 from app.integrations.service import Integrations
 from app.limits.budget import costs
@@ -54,7 +54,7 @@ def integration_routes(
     @costs(10)
     def create(json_data: Input) -> tuple[Written, dict[str, str]]:
         given = json_data.given()
-        row = integrations.create(db.session(), current_membership().tenant_id, given)
+        row = integrations.create(db.session(), current_tenant_id(), given)
         return schemas.created.created(row, given), {"Location": url_for(f"{name}.show", id=row.id)}
 
     @api.get("")
@@ -63,7 +63,7 @@ def integration_routes(
     @api.doc(summary=f"List the {several}, newest first")
     @costs(20)
     def list_page(query_data: PageQuery) -> dict[str, Any]:
-        items, following = integrations.list_page(db.session(), current_membership().tenant_id, query_data)
+        items, following = integrations.list_page(db.session(), current_tenant_id(), query_data)
         return {"items": items, "next": following}
 
     @api.get("/<uuid:id>")
@@ -71,29 +71,33 @@ def integration_routes(
     @api.doc(summary=f"Show {one}")
     @costs(10)
     def show(id: UUID) -> VersionedRecord:
-        return schemas.shown.model_validate(integrations.get(db.session(), current_membership().tenant_id, id))
+        return schemas.shown.model_validate(integrations.get(db.session(), current_tenant_id(), id))
 
     @api.patch("/<uuid:id>")
     @api.input(schemas.changes, example={**example, "version": 1})
     @api.output(schemas.written, description="As it is now")
     @api.doc(
         summary=f"Change {one}",
-        description="Fields that are left out stay as they are; null removes what a field holds.",
-        responses=[409],
+        description="Fields that are left out stay as they are; null removes what a field holds. Needs a fresh sign-in "
+        f"with any of {', '.join(f'`{name}`' for name in sorted(integrations.guarded))}.",
+        responses={401: NOT_FRESH, 409: "Conflict"},
     )
     @costs(10)
     def change(id: UUID, json_data: Changes) -> Written:
-        tenant_id, changes = current_membership().tenant_id, json_data.given()
+        tenant_id, changes = current_tenant_id(), json_data.given()
+        if integrations.guarded & changes.keys():
+            require_fresh()
         version = changes.pop("version", None)
         return schemas.written.changed(*integrations.update(db.session(), tenant_id, id, changes, version))
 
     @api.delete("/<uuid:id>")
+    @fresh
     @api.input(DeleteQuery, location="query")
     @api.output({}, status_code=204, description="It is gone")
     @api.doc(summary=f"Delete {one}", responses=[409])
     @costs(10)
     def delete(id: UUID, query_data: DeleteQuery) -> tuple[str, int]:
-        integrations.delete(db.session(), current_membership().tenant_id, id, query_data.version)
+        integrations.delete(db.session(), current_tenant_id(), id, query_data.version)
         return "", 204
 
     return api

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
@@ -32,11 +32,14 @@ class Integrations(Generic[T]):
     """One kind of integration. Every method sees the rows of the one tenant that it is given.
 
     noun: what the audit trail calls one. secret: the encrypted attribute that is sent somewhere. sent_to: the
-    attributes that say where.
+    attributes that say where. guarded: these, and every other secret: whoever changes one of them has to have proved
+    lately who they are.
     """
 
     def __init__(self, model: type[T], noun: str, *, secret: str, sent_to: Sequence[str]) -> None:
         self.model, self.noun, self.secret, self.sent_to = model, noun, secret, sent_to
+        stored = [column.key.rpartition("_encrypted") for column in inspect(model).columns]
+        self.guarded = frozenset([*sent_to, *(attribute for attribute, is_secret, _ in stored if is_secret)])
 
     def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any]) -> T:
         """A new row with the attributes ``values``."""

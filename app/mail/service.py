@@ -64,6 +64,14 @@ def queue(session: Session, to: str, message: Message) -> None:
     session.info.setdefault(_QUEUED, []).append(mail.id)
 
 
+def queue_notice(session: Session, to: str, message: Message) -> None:
+    """As :func:`queue`, for news of what happens in any case: where no mail can be sent, it is only logged."""
+    if delivery().transport is None:
+        log.error("no mail can be sent: RESEND_API_KEY is not set, so nobody was told: %s", message.kind)
+    else:
+        queue(session, to, message)
+
+
 def send_due(session: Session) -> Counter[MailState]:
     """Send what is due, and count what became of it.
 

@@ -14,11 +14,14 @@ from tests.encryption.databases import DIALECTS, ROOT, Database, id_of, new_key
 
 COLUMNS = [
     "api_credentials.secret",
+    "api_keys.token_hash",
     "audit_seals.content",
     "mails.content",
     "payment_accounts.client_secret",
     "phone_systems.password",
     "phone_systems.webhook_password",
+    "users.recovery_code_hashes",
+    "users.totp_secret",
 ]
 COMMANDS = (["status"], ["verify"], ["retire", "ID"], ["forget", "ID"], ["reinstate", "ID"])
 
@@ -67,11 +70,14 @@ def test_status_is_told_as_json_in_the_documented_shape(database, key, old, rows
         "fallbacks": [id_of(old)],
         "columns": [
             {"column": "api_credentials.secret", "null": 0, "keys": {}},
+            {"column": "api_keys.token_hash", "null": 0, "keys": {}},
             {"column": "audit_seals.content", "null": 0, "keys": {}},
             {"column": "mails.content", "null": 0, "keys": {}},
             {"column": "payment_accounts.client_secret", "null": 0, "keys": {}},
             {"column": "phone_systems.password", "null": 0, "keys": {id_of(old): 2, id_of(key): 1}},
             {"column": "phone_systems.webhook_password", "null": 2, "keys": {id_of(old): 1}},
+            {"column": "users.recovery_code_hashes", "null": 0, "keys": {}},
+            {"column": "users.totp_secret", "null": 0, "keys": {}},
         ],
         "keys": [{"id": id_of(old), "values": 3}, {"id": id_of(key), "values": 1}],
         "last_rotation": None,

@@ -95,13 +95,13 @@ def test_the_recipe_opens_every_secret_of_a_dump(database, tmp_path):
 
 
 def dumped(database) -> list[str]:
-    """The lines that the documentation's query gives, for every encrypted column of tenants."""
+    """The lines that the documentation's query gives, for every encrypted column of tenants and users."""
     return [
         "\t".join([column.name, *(str(UUID(str(id_))) for id_ in ids), value])
         for column in inventory(db.metadata)
         if column.owner is not None
         for *ids, value in database.all(
-            f"SELECT tenant_id, id, {column.storage.name} FROM {column.table.name} "
+            f"SELECT {column.owner.name}, id, {column.storage.name} FROM {column.table.name} "
             f"WHERE {column.storage.name} IS NOT NULL"
         )
     ]

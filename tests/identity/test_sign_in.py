@@ -28,6 +28,7 @@ def test_signing_in_gives_both_tokens(client, alice):
         "user": {"id": str(alice.user_id), "email": "alice@acme.example"},
         "tenant": {"id": str(alice.tenant_id), "name": "Acme", "subdomain": "acme", "time_zone": "UTC"},
         "role": "owner",
+        "second_factor": False,
     }
 
 
