@@ -50,14 +50,17 @@ WEB_PRIVILEGES = {
     "calls": {"SELECT", "INSERT", "UPDATE"},
     "encryption_keys": {"SELECT"},
     "encryption_rotations": set(),
+    "invitations": {"SELECT", "INSERT", "DELETE"},
     "mails": {"SELECT", "INSERT", "UPDATE", "DELETE"},
-    "memberships": {"SELECT"},
+    "memberships": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "one_time_tokens": {"SELECT", "INSERT", "DELETE"},
     "payment_accounts": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "phone_systems": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "retired_encryption_keys": {"SELECT"},
     "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
-    "tenants": {"SELECT"},
-    "users": {"SELECT", "UPDATE"},
+    "sign_ups": {"SELECT", "INSERT", "DELETE"},
+    "tenants": {"SELECT", "INSERT"},
+    "users": {"SELECT", "INSERT", "UPDATE"},
 }
 
 

@@ -13,6 +13,7 @@ import logging
 import re
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -62,6 +63,13 @@ def queue(session: Session, to: str, message: Message) -> None:
     session.add(mail)
     session.flush()
     session.info.setdefault(_QUEUED, []).append(mail.id)
+
+
+def notify(session: Session, to: str, message: Message) -> None:
+    """Like :func:`queue`, for news that nobody waits for: where no mail can be sent, the log says so and nothing
+    fails."""
+    with suppress(Unavailable):
+        queue(session, to, message)
 
 
 def send_due(session: Session) -> Counter[MailState]:
