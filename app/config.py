@@ -63,6 +63,7 @@ VARIABLES: Final = (
     Variable("JWT_ACCESS_TOKEN_EXPIRES", "Lifetime of an access token in seconds.", "900"),
     Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
     Variable("SESSION_IDLE_EXPIRES", "Seconds after which an unused sign-in ends.", "86400"),
+    Variable("SIGNUP", "Whether anybody can sign up for a tenant: open or closed.", "open"),
     Variable("RESEND_API_KEY", "Key of the mail provider, Resend. Without it no mail is sent.", secret=True),
     Variable("RESEND_FROM_EMAIL", "Who mail is from: an address of a domain that is verified at Resend."),
     Variable("PUBLIC_URL", "Where users reach this installation: what links in mails begin with."),
@@ -110,6 +111,7 @@ class Settings:
     session_idle_expires: timedelta
     web_concurrency: int = 2
     trusted_proxy_hops: int = 0
+    sign_up_open: bool = True
     resend_api_key: str | None = None
     mail_from: str | None = None
     public_url: str | None = None
@@ -144,6 +146,8 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     access_token_expires = _number("JWT_ACCESS_TOKEN_EXPIRES", values, 999_999_999, found)
     refresh_token_expires = _number("JWT_REFRESH_TOKEN_EXPIRES", values, 999_999_999, found)
     session_idle_expires = _number("SESSION_IDLE_EXPIRES", values, 999_999_999, found)
+    if values["SIGNUP"] not in ("open", "closed"):
+        found.problems.append("SIGNUP must be open or closed.")
     found.problems.extend(check_mail(values))
     if found.problems:
         raise ConfigurationError(tuple(found.problems))
@@ -161,6 +165,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         session_idle_expires=timedelta(seconds=session_idle_expires),
         web_concurrency=web_concurrency,
         trusted_proxy_hops=trusted_proxy_hops,
+        sign_up_open=values["SIGNUP"] == "open",
         resend_api_key=values["RESEND_API_KEY"] or None,
         mail_from=values["RESEND_FROM_EMAIL"] or None,
         public_url=values["PUBLIC_URL"].rstrip("/") or None,

@@ -6,6 +6,7 @@ One cast in all tests: Alice owns the tenant acme, Bob is a member on her team, 
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -111,8 +112,17 @@ def running(settings: Settings) -> Iterator[APIFlask]:
     """An application, without the check at start, that lets go of its database in the end."""
     app = create_app(settings)
     yield app
+    wait_for_senders()
     with app.app_context():
         db.engine.dispose()
+
+
+def wait_for_senders() -> None:
+    """Let the mails that were queued so far be sent."""
+    for thread in threading.enumerate():
+        if thread.name == "mail":
+            thread.join(30)
+            assert not thread.is_alive()
 
 
 @contextmanager

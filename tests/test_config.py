@@ -98,8 +98,10 @@ def test_every_variable_arrives_in_its_setting():
         PORT="8080",
         JWT_ACCESS_TOKEN_EXPIRES="60",
         JWT_REFRESH_TOKEN_EXPIRES="3600",
+        SIGNUP="closed",
         FLASK_DEBUG="1",
     )
+    assert (settings.sign_up_open, load().sign_up_open) == (False, True)
     assert settings.environment == "development"
     assert settings.keyring.fallbacks == (MasterKey.parse(old), MasterKey.parse(older))
     assert settings.jwt_secret_key_fallbacks == (old_jwt,)
@@ -596,6 +598,7 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "JWT_ACCESS_TOKEN_EXPIRES": "0",
             "JWT_REFRESH_TOKEN_EXPIRES": "0",
             "SESSION_IDLE_EXPIRES": "0",
+            "SIGNUP": "ajar",
             "FLASK_DEBUG": "1",
             "RESEND_API_KEY": "re key",
             "RESEND_FROM_EMAIL": "nobody",

@@ -7,13 +7,14 @@ was copied, and nobody can tell by whom it was used first: that ends the session
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
 from flask import Flask, current_app
-from sqlalchemy import ColumnElement, CursorResult, delete, select, update
+from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from app.database import now
@@ -71,7 +72,8 @@ def start(session: Session, membership: Membership, address: str | None, user_ag
 def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> UserSession:
     """That session, with its membership, user and tenant as they are now.
 
-    Raises :class:`~app.errors.Unauthenticated` when it has ended, or its user or tenant may not sign in any more.
+    Raises :class:`~app.errors.Unauthenticated` when it has ended, or its user may not sign in any more, to the tenant
+    or at all.
     """
     membership = contains_eager(UserSession.membership)
     statement = (
@@ -80,7 +82,7 @@ def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> 
         .join(Membership.user)
         .join(Membership.tenant)
         .where(Membership.user_id == user_id, Membership.tenant_id == tenant_id, UserSession.id == session_id)
-        .where(_alive(), User.disabled_at.is_(None), Tenant.suspended_at.is_(None))
+        .where(_alive(), Membership.disabled_at.is_(None), User.disabled_at.is_(None), Tenant.suspended_at.is_(None))
         .options(membership.contains_eager(Membership.user), membership.contains_eager(Membership.tenant))
     )
     found = session.scalars(statement).one_or_none()
@@ -129,10 +131,21 @@ def end(session: Session, user_id: UUID, session_id: UUID) -> None:
         raise NotFound("There is no such session, or it has ended.")
 
 
-def end_all(session: Session, *, user_id: UUID | None = None, tenant_id: UUID | None = None) -> int:
-    """End all sessions: those of a user, those in a tenant, or everybody's. Returns how many."""
+def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+    """When each of these members last started or renewed a session, of those that are not forgotten yet."""
+    latest = select(UserSession.membership_id, func.max(UserSession.used_at)).group_by(UserSession.membership_id)
+    rows = session.execute(latest.where(UserSession.membership_id.in_(membership_ids)))
+    return dict(rows.all())
+
+
+def end_all(
+    session: Session, *, user_id: UUID | None = None, tenant_id: UUID | None = None, keep: UUID | None = None
+) -> int:
+    """End all sessions: those of a user, those in a tenant, or everybody's, except the one with the id ``keep``.
+    Returns how many."""
     criteria = [_of_user(user_id)] if user_id else []
     criteria += [UserSession.tenant_id == tenant_id] if tenant_id else []
+    criteria += [UserSession.id != keep] if keep else []
     return _end(session, *criteria)
 
 

@@ -13,7 +13,6 @@ import logging
 import re
 import threading
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -22,6 +21,7 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 from flask import Flask, current_app
 from sqlalchemy import delete, event, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.database import now
@@ -66,10 +66,12 @@ def queue(session: Session, to: str, message: Message) -> None:
 
 
 def notify(session: Session, to: str, message: Message) -> None:
-    """Like :func:`queue`, for news that nobody waits for: where no mail can be sent, the log says so and nothing
-    fails."""
-    with suppress(Unavailable):
-        queue(session, to, message)
+    """Like :func:`queue`, for news of a change that must not fail for want of it: the log says why it is not sent."""
+    try:
+        with session.begin_nested():
+            queue(session, to, message)
+    except (Unavailable, EncryptionError, IntegrityError) as error:
+        log.error("a notice is not sent: %s: %s", message.kind, type(error).__name__)
 
 
 def send_due(session: Session) -> Counter[MailState]:

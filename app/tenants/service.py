@@ -46,12 +46,8 @@ def create_tenant(
 
     Raises :class:`~app.errors.Invalid`, and :class:`~app.errors.Conflict` when the subdomain is taken.
     """
-    tenant = Tenant(
-        name=_checked("name", _NAME, name),
-        subdomain=_check_subdomain(subdomain),
-        time_zone=_checked("time_zone", _TIME_ZONE, time_zone),
-    )
-    if session.scalar(select(Tenant.id).where(Tenant.subdomain == tenant.subdomain)) is not None:
+    tenant = checked_tenant(name, subdomain, time_zone)
+    if subdomain_taken(session, tenant.subdomain):
         raise Conflict("This subdomain is taken.")
     owner = identity.find_user(session, owner_email)
     if owner is None:
@@ -64,6 +60,20 @@ def create_tenant(
         session.rollback()
         raise Conflict("The subdomain or the e-mail address was taken in this very moment.") from None
     return membership
+
+
+def checked_tenant(name: str, subdomain: str, time_zone: str) -> Tenant:
+    """A new tenant, in no session yet. Raises :class:`~app.errors.Invalid`."""
+    return Tenant(
+        name=_checked("name", _NAME, name),
+        subdomain=_check_subdomain(subdomain),
+        time_zone=_checked("time_zone", _TIME_ZONE, time_zone),
+    )
+
+
+def subdomain_taken(session: Session, subdomain: str) -> bool:
+    """Whether a tenant has it. To be asked in a scope that sees all of them."""
+    return session.scalar(select(Tenant.id).where(Tenant.subdomain == subdomain)) is not None
 
 
 def set_suspended(session: Session, subdomain: str, suspended: bool) -> None:

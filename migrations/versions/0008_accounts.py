@@ -85,15 +85,11 @@ def create_one_time_tokens() -> None:
         sa.Column("email", sa.String),
         sa.Column("expires_at", UtcTimestamp(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_one_time_tokens")),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_one_time_tokens_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_one_time_tokens_user_id"), ondelete="CASCADE"),
         sa.UniqueConstraint("user_id", "purpose", name=op.f("uq_one_time_tokens_user_id_purpose")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_one_time_tokens_token_hash")),
         sa.CheckConstraint("purpose IN ('reset_password', 'change_email')", name=op.f("ck_one_time_tokens_purpose")),
-        sa.CheckConstraint(
-            "(purpose = 'change_email') = (email IS NOT NULL)", name=op.f("ck_one_time_tokens_email")
-        ),
+        sa.CheckConstraint("(purpose = 'change_email') = (email IS NOT NULL)", name=op.f("ck_one_time_tokens_email")),
     )
     open_to_web_role(op.get_bind(), "one_time_tokens", "SELECT, INSERT, DELETE")
 

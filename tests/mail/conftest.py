@@ -1,6 +1,5 @@
 """An application that sends mail through a provider on this machine."""
 
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -16,7 +15,7 @@ from app.extensions import db
 from app.mail import service
 from app.mail.messages import Message, ResetPassword
 from app.mail.models import Mail
-from tests.conftest import make_settings
+from tests.conftest import make_settings, wait_for_senders
 from tests.mail.provider import API_KEY, Provider
 
 TO = "ada@acme.example"
@@ -89,10 +88,3 @@ def make_due() -> None:
     """Let the pauses, and the claims of senders that died, be over."""
     db.session.execute(text("UPDATE mails SET due_at = created_at"))
     db.session.commit()
-
-
-def wait_for_senders() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "mail":
-            thread.join(30)
-            assert not thread.is_alive()
