@@ -26,5 +26,5 @@ def new_token() -> str:
 
 
 def fingerprint(token: str) -> str:
-    """What is stored of a token, and found by it. ``token`` may be any text."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+    """What is stored of a token, and found by it."""
+    return hashlib.sha256(token.encode()).hexdigest()
