@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.audit.tally import store_counted
 from app.startup import load_settings_or_exit
 
 settings = load_settings_or_exit()
@@ -31,3 +32,9 @@ def post_fork(server: Any, worker: Any) -> None:
     with app.app_context():
         for engine in app.extensions["sqlalchemy"].engines.values():
             engine.dispose(close=False)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Store what this process has counted for the audit trail, while it still can."""
+    with server.app.wsgi().app_context():
+        store_counted()

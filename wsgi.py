@@ -4,7 +4,8 @@ The ``flask`` command does not come this way (see .flaskenv): it has the command
 """
 
 from app import create_app
-from app.startup import check_start, load_settings_or_exit, log_to_standard_error, say
+from app.logs import log_to_standard_error
+from app.startup import check_start, load_settings_or_exit, say
 
 log_to_standard_error()
 settings = load_settings_or_exit()

@@ -6,10 +6,12 @@ from typing import cast
 
 from apiflask import APIFlask
 
-from app import errors, extensions, openapi, tenancy, web
+from app import audit, errors, extensions, openapi, tenancy, web
+from app.audit.api import api as audit_api
 from app.calls.api import api as calls_api
 from app.calls.hooks import api as hooks_api
 from app.cli.accounts import commands as account_commands
+from app.cli.audit import commands as audit_commands
 from app.cli.develop import commands as development_commands
 from app.cli.encryption import commands as encryption_commands
 from app.cli.mail import commands as mail_commands
@@ -52,9 +54,19 @@ BLUEPRINTS = (
     (payments_api, access.owner_or_admin),
     (credentials_api, access.owner_or_admin),
     (calls_api, access.signed_in),
+    (audit_api, access.owner_or_admin),
     (hooks_api, access.phone_system),
     (status_api, access.public),
     (documentation_api, access.public),
+)
+
+COMMANDS = (
+    account_commands,
+    audit_commands,
+    development_commands,
+    encryption_commands,
+    mail_commands,
+    rotation_commands,
 )
 
 
@@ -88,10 +100,11 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     sessions.init_app(app, absolute=settings.refresh_token_expires, idle=settings.session_idle_expires)
     extensions.limiter.init_app(app)
     delivery.init_app(app, settings)
+    audit.init_app(app, settings.audit_retention)
     web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)
     openapi.init_app(app)
     for blueprint, who in BLUEPRINTS:
         access.register(app, blueprint, who)
-    for commands in (account_commands, development_commands, encryption_commands, mail_commands, rotation_commands):
+    for commands in COMMANDS:
         app.register_blueprint(commands)
     return app

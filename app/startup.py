@@ -6,8 +6,6 @@ what to do. Exit status 78 (EX_CONFIG): starting again does not help; 1: it may.
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -25,17 +23,6 @@ from app.status.service import is_migrated
 from app.tenancy import system_scope
 
 EXIT_UNAVAILABLE = 1
-
-
-def log_to_standard_error() -> None:
-    """Let what the application logs be seen: sign-ins and refusals are told at level INFO, times are UTC."""
-    handler = logging.StreamHandler()
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logger = logging.getLogger("app")
-    logger.setLevel(logging.INFO)
-    logger.handlers = [handler]
 
 
 def load_settings_or_exit() -> Settings:

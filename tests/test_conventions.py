@@ -44,9 +44,13 @@ PUBLIC_ROUTES = {
 
 # What may reach all tenants' rows, and why it has to.
 SYSTEM_SCOPES = [
+    ("app/audit/service.py", "record_at_once"),  # what was refused may be about no tenant
     ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
+    ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
+    ("app/identity/accounts.py", "_record"),  # a change of an account is an event of each of its tenants
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
+    ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
     ("app/identity/sessions.py", "list_page"),
     ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
@@ -61,6 +65,8 @@ SYSTEM_SCOPES = [
 WEB_PRIVILEGES = {
     "alembic_version": {"SELECT"},
     "api_credentials": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "audit_events": {"SELECT", "INSERT"},
+    "audit_seals": set(),
     "calls": {"SELECT", "INSERT", "UPDATE"},
     "encryption_keys": {"SELECT"},
     "encryption_rotations": set(),
@@ -143,7 +149,7 @@ def test_every_tenant_table_has_its_tenant_and_composite_keys(app):
         schema = inspect(db.engine)
         for table in (model.__tablename__ for model in tenant_models()):
             columns = {column["name"]: column for column in schema.get_columns(table)}
-            assert columns["tenant_id"]["nullable"] is False
+            assert columns["tenant_id"]["nullable"] is (table == "audit_events")  # some are about no tenant
             keys = [key["column_names"] for key in schema.get_unique_constraints(table)]
             assert ["tenant_id", "id"] in keys, table
             targets = {model.__tablename__ for model in tenant_models()}

@@ -182,6 +182,20 @@ def test_commands_that_put_things_right_work_while_the_check_fails(sqlite_url):
         assert ended.returncode == 0, ended.stderr
 
 
+def test_a_worker_that_ends_stores_what_it_has_counted_for_the_audit_trail(sqlite_url, tmp_path):
+    port = free_port()
+    variables = {"DATABASE_URL": sqlite_url, "PORT": str(port), "WEB_CONCURRENCY": "1"}
+    with started(GUNICORN, tmp_path / "log", **variables) as process:
+        wait_for_answer(port, process)
+        for _ in range(3):
+            assert requests.get(f"http://127.0.0.1:{port}/api/me", timeout=5).status_code == 401
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    with create_engine(sqlite_url).connect() as connection:
+        counted = connection.execute(text("SELECT count FROM audit_events WHERE action = 'request.not_authenticated'"))
+        assert sorted(counted.scalars()) == [1, 2]
+
+
 def test_gunicorn_says_what_it_serves_and_stops_when_told(sqlite_url, tmp_path):
     port, log = free_port(), tmp_path / "log"
     variables = {"DATABASE_URL": sqlite_url, "PORT": str(port), "ENCRYPTION_KEY_FALLBACKS": OTHER_KEY}

@@ -10,17 +10,23 @@ from flask import Response, request
 from flask_limiter.util import get_remote_address
 from werkzeug.exceptions import UnsupportedMediaType
 
+from app.audit import tally
+from app.audit.actors import Actor, act_as
+from app.audit.requests import refusal_is_recorded
+from app.audit.service import REFUSED, SUCCESS
 from app.calls import throttle
 from app.calls.description import RESPONSES, request_body
 from app.calls.service import store_records
-from app.errors import Unauthenticated, problem
+from app.errors import problem
 from app.extensions import db
 from app.phone_systems.vendors import VENDORS, MalformedDelivery, UnreadableDelivery
-from app.phone_systems.webhook import Sender, authenticate
+from app.phone_systems.webhook import Sender, WrongCredentials, authenticate
 from app.tenancy import enter_tenant_scope
 from app.web import read_body
 
 MAXIMUM_BODY_BYTES: Final = 64 * 1024
+
+_WEBHOOK_PASSWORD: Final = (("secret", "phone_systems.webhook_password"), ("purpose", "delivery"))
 
 api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
 
@@ -59,7 +65,12 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
         sender = authenticate(db.session(), subdomain, phone_system_id, username, password)
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
         enter_tenant_scope(sender.tenant_id)
-        return sender
-    except Unauthenticated:
+    except WrongCredentials as refusal:
         attempt.refused()
+        claimed = (("subdomain", subdomain[:63]), ("phone_system", phone_system_id[:36]))
+        tally.count(tally.Kind("delivery.refused", REFUSED, refusal.tenant_id, refusal.phone_system_id, claimed))
+        refusal_is_recorded()
         raise
+    act_as(Actor("phone_system", sender.phone_system_id))
+    tally.count(tally.Kind("secret.used", SUCCESS, sender.tenant_id, sender.phone_system_id, _WEBHOOK_PASSWORD))
+    return sender

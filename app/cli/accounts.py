@@ -135,9 +135,12 @@ def revoke_tokens(email: str | None, subdomain: str | None, everybody: bool) -> 
         raise click.UsageError("Give one of --user, --tenant and --all.")
     with refusals():
         session = db.session()
-        user_id = identity.get_user(session, email).id if email is not None else None
-        tenant_id = identity.get_tenant(session, subdomain).id if subdomain is not None else None
-        ended = sessions.end_all(session, user_id=user_id, tenant_id=tenant_id)
+        if email is not None:
+            ended = sessions.end_of_user(session, identity.get_user(session, email).id)
+        elif subdomain is not None:
+            ended = sessions.end_of_tenant(session, identity.get_tenant(session, subdomain).id)
+        else:
+            ended = sessions.end_of_everybody(session)
     click.echo(f"{ended} {'session' if ended == 1 else 'sessions'} ended.")
 
 

@@ -17,10 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from app.cli.rotation import as_json_option
 from app.config import EXIT_CONFIG
 from app.extensions import db
+from app.logs import log_to_standard_error
 from app.mail import service as mail
 from app.mail.delivery import NO_MAIL, delivery
 from app.mail.models import MailState
-from app.startup import database_or_exit, log_to_standard_error
+from app.startup import database_or_exit
 
 EXIT_NOT_DONE: Final = 1
 SECONDS_BETWEEN_RUNS: Final = 10

@@ -5,4 +5,4 @@ from __future__ import annotations
 from app.credentials.models import ApiCredential
 from app.integrations.service import Integrations
 
-api_credentials = Integrations(ApiCredential, secret="secret", sent_to=["provider"])
+api_credentials = Integrations(ApiCredential, "api_credential", secret="secret", sent_to=["provider"])

@@ -11,6 +11,7 @@ from uuid import UUID
 from apiflask import APIFlask
 from flask import Blueprint, g, request
 
+from app.audit.actors import Actor, act_as
 from app.database import now
 from app.errors import Forbidden, NotFresh, Unauthenticated
 from app.extensions import db
@@ -85,7 +86,8 @@ def _identify(token_type: tokens.TokenType) -> None:
         subject, g.token_id = tokens.verify(token_type)
         enter_tenant_scope(subject.tenant_id)
         g.session = sessions.find(db.session(), *subject)
+        act_as(Actor("user", subject.user_id, current_membership().user.email))
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except Unauthenticated as refusal:
-        log.info("token refused, request %s, %s %s: %s", g.request_id, request.method, request.endpoint, refusal.detail)
+        log.info("token refused, %s %s: %s", request.method, request.endpoint, refusal.detail)
         raise

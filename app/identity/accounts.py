@@ -5,22 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, String, Uuid, delete, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.audit.actors import Actor, act_as
 from app.database import UtcTimestamp, now, uuid7
 from app.errors import Conflict, Invalid
 from app.identity import sessions
-from app.identity.models import OneTimeToken, Purpose, User
+from app.identity.models import Membership, OneTimeToken, Purpose, User
 from app.identity.one_time import LinkNotValid, fingerprint, new_token
 from app.identity.passwords import hash_password
 from app.identity.service import canonical_email, get_user
 from app.mail import service as mail
 from app.mail.messages import EmailChanged, Message, NoAccount, PasswordChanged, ResetPassword, VerifyEmail
+from app.tenancy import system_scope
 
 RESET_EXPIRES: Final = timedelta(hours=1)
 EMAIL_CHANGE_EXPIRES: Final = timedelta(days=1)
@@ -49,7 +52,7 @@ def reset_password(session: Session, token: str, password: str) -> None:
     session.rollback()
     password_hash = hash_password(password)
     user_id, _ = _use_token(session, token, Purpose.RESET_PASSWORD)
-    _replace_password(session, user_id, password_hash)
+    _replace_password(session, user_id, password_hash, "password.reset")
 
 
 def change_password(session: Session, user_id: UUID, password: str, keep: UUID) -> None:
@@ -57,7 +60,7 @@ def change_password(session: Session, user_id: UUID, password: str, keep: UUID) 
 
     Raises :class:`~app.errors.Invalid`.
     """
-    _replace_password(session, user_id, hash_password(password), keep)
+    _replace_password(session, user_id, hash_password(password), "password.changed", keep)
 
 
 def set_password(session: Session, email: str, read_password: Callable[[], str]) -> None:
@@ -65,7 +68,7 @@ def set_password(session: Session, email: str, read_password: Callable[[], str])
     user's sessions. Raises :class:`~app.errors.NotFound` and :class:`~app.errors.Invalid`."""
     user_id = get_user(session, email).id
     session.rollback()  # whoever types a password takes their time
-    _replace_password(session, user_id, hash_password(read_password()))
+    _replace_password(session, user_id, hash_password(read_password()), "password.changed")
 
 
 def request_email_change(session: Session, user_id: UUID, email: str) -> None:
@@ -81,7 +84,7 @@ def request_email_change(session: Session, user_id: UUID, email: str) -> None:
         raise Invalid("The e-mail address cannot be changed to this one.", [{"field": "email", "message": message}])
     _give_token(session, account, Purpose.CHANGE_EMAIL, token, email, EMAIL_CHANGE_EXPIRES)
     mail.queue(session, email, VerifyEmail(token, now() + EMAIL_CHANGE_EXPIRES))
-    # audit: email_change.requested email
+    audit.record(session, "email_change.requested", object_id=user_id, details={"email": email})
     session.commit()
 
 
@@ -100,7 +103,7 @@ def change_email(session: Session, token: str) -> None:
         raise Conflict("Another account has this e-mail address.") from None
     _delete_tokens(session, user_id)
     mail.notify(session, str(former), EmailChanged(now()))
-    # audit: email.changed from to
+    _record(session, "email.changed", user_id, {"from": former, "to": email})
     session.commit()
 
 
@@ -131,7 +134,6 @@ def open_account(session: Session, email: str, password_hash: str | None) -> Use
         return get_user(session, email)
     user = User(email=email, password_hash=password_hash)
     session.add(user)
-    # audit: user.created email
     return user
 
 
@@ -139,14 +141,26 @@ def _password_problem(message: str) -> Invalid:
     return Invalid("The request does not fit the account.", [{"field": "password", "message": message}])
 
 
-def _replace_password(session: Session, user_id: UUID, password_hash: str, keep: UUID | None = None) -> None:
+def _replace_password(
+    session: Session, user_id: UUID, password_hash: str, action: str, keep: UUID | None = None
+) -> None:
     """Commits. Whoever had asked for a link before may not be the user: those are void, too."""
     replaced = update(User).where(User.id == user_id).values(password_hash=password_hash).returning(User.email)
     email = session.scalars(replaced.execution_options(synchronize_session=False)).one()
     _delete_tokens(session, user_id)
     mail.notify(session, email, PasswordChanged(now()))
-    # audit: password.changed
-    sessions.end_all(session, user_id=user_id, keep=keep)
+    _record(session, action, user_id, {"sessions_ended": sessions.end_others(session, user_id, keep)})
+    session.commit()
+
+
+def _record(session: Session, action: str, user_id: UUID, details: dict[str, Any]) -> None:
+    """Record a change of the account for each tenant that it belongs to."""
+    with system_scope():  # they may be several, and a link in a mail is of none
+        found = session.scalars(select(Membership.tenant_id).where(Membership.user_id == user_id))
+        tenant_ids: list[UUID | None] = [*found]
+        for tenant_id in tenant_ids or [None]:
+            audit.record(session, action, object_id=user_id, tenant_id=tenant_id, details=details)
+        session.flush()
 
 
 def _give_token(
@@ -185,12 +199,14 @@ def _good(token: str, purpose: Purpose) -> tuple[ColumnElement[bool], ...]:
 
 
 def _use_token(session: Session, token: str, purpose: Purpose) -> tuple[UUID, str | None]:
-    """Use the token up: the id of its user, and the address that it is about. Raises :class:`LinkNotValid`."""
+    """Use the token up: the id of its user, who is the one that acts from here on, and the address that it is about.
+    Raises :class:`LinkNotValid`."""
     used = delete(OneTimeToken).where(*_good(token, purpose)).returning(OneTimeToken.user_id, OneTimeToken.email)
     found = session.execute(used.execution_options(synchronize_session=False)).one_or_none()
     if found is None:
         session.rollback()
         raise LinkNotValid
+    act_as(Actor("user", found.user_id, str(session.scalar(select(User.email).where(User.id == found.user_id)))))
     return found.user_id, found.email
 
 

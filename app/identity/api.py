@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 from uuid import UUID
 
 from apiflask import APIBlueprint
-from flask import current_app, g, request
+from flask import current_app, request
 from flask_limiter.util import get_remote_address
 
+from app.audit.actors import Actor, act_as
+from app.audit.requests import refusal_is_recorded
 from app.database import now
 from app.errors import Unauthenticated
 from app.extensions import db, limiter
@@ -19,8 +20,6 @@ from app.identity.models import UserSession
 from app.identity.schemas import Credentials, Me, Proof, SessionOut, Tokens
 from app.pagination import Page, PageQuery
 from app.tenancy import enter_tenant_scope
-
-log = logging.getLogger(__name__)
 
 login = APIBlueprint("login", __name__, url_prefix="/api/login", tag="Sign-in")
 refresh = APIBlueprint("refresh", __name__, url_prefix="/api/refresh", tag="Sign-in")
@@ -50,12 +49,12 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
         attempt.succeeded()
         membership = service.choose_membership(session, user_id, json_data.tenant)
     except Unauthenticated:
-        log.warning("sign-in refused, request %s, from %s", g.request_id, get_remote_address())
+        service.record_refusal(session, account)
+        refusal_is_recorded()
         raise
     enter_tenant_scope(membership.tenant_id)
-    user_agent = request.user_agent.string
-    started = sessions.start(db.session(), membership, get_remote_address(), user_agent)
-    log.info("signed in: user %s of tenant %s, request %s", user_id, started.tenant_id, g.request_id)
+    act_as(Actor("user", user_id, account))
+    started = sessions.start(session, membership, get_remote_address(), request.user_agent.string)
     return _tokens(started, user_id)
 
 
@@ -86,7 +85,12 @@ def prove(json_data: Proof) -> tuple[str, int]:
     membership, asking = current_membership(), current_session()
     attempt = throttle.Attempt(membership.user.email, get_remote_address())
     attempt.count()
-    service.authenticate(db.session(), membership.user.email, json_data.password.get_secret_value())
+    try:
+        service.authenticate(db.session(), membership.user.email, json_data.password.get_secret_value())
+    except Unauthenticated:
+        service.record_refusal(db.session(), membership.user.email)
+        refusal_is_recorded()
+        raise
     attempt.succeeded()
     sessions.set_authenticated(db.session(), asking.id)
     return "", 204
@@ -121,7 +125,7 @@ def end(session_id: UUID) -> tuple[str, int]:
 @sessions_api.output({}, status_code=204, description="Ended: also the one that asks")
 @sessions_api.doc(summary="Sign out everywhere: end all of one's own sessions")
 def end_all() -> tuple[str, int]:
-    sessions.end_all(db.session(), user_id=current_membership().user_id)
+    sessions.end_of_user(db.session(), current_membership().user_id)
     return "", 204
 
 

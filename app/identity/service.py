@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
+from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
@@ -34,6 +35,13 @@ def account_of(email: str) -> str:
         return canonical_email(email)
     except Invalid:
         return email.lower()
+
+
+def _is_email(text: str) -> bool:
+    try:
+        return bool(canonical_email(text))
+    except Invalid:
+        return False
 
 
 def authenticate(session: Session, account: str, password: str) -> UUID:
@@ -79,6 +87,26 @@ def refused() -> Unauthenticated:
     return Unauthenticated("The e-mail address, the password or the tenant is not right.")
 
 
+def record_refusal(session: Session, account: str) -> None:
+    """Record that somebody was not let in to that account, of which :func:`account_of` speaks: for each tenant that the
+    account belongs to, or, where there is no such account, for nobody in particular. Takes as long in either case."""
+    found = select(Membership.tenant_id, User.id).join(User).where(User.email == account)
+    details = {"account": account} if _is_email(account) else {}  # some type their password there
+    session.rollback()
+    with system_scope():  # whose tenants they are is what is being found out
+        known: list[tuple[UUID | None, UUID | None]] = [(row.tenant_id, row.id) for row in session.execute(found)]
+        for tenant_id, user_id in known or [(None, None)]:
+            audit.record(
+                session,
+                "session.refused",
+                tenant_id=tenant_id,
+                object_id=user_id,
+                outcome=audit.REFUSED,
+                details=details,
+            )
+        session.commit()
+
+
 def find_user(session: Session, email: str) -> User | None:
     """The user with that e-mail address."""
     return session.scalars(select(User).where(User.email == canonical_email(email))).one_or_none()
@@ -120,6 +148,9 @@ def create_user(
         user = add_user(session, email, read_password())
     membership = add_membership(session, user, session.merge(tenant, load=False), role)
     try:
+        session.flush()
+        details = {"email": user.email, "role": role.value}
+        audit.record(session, "member.added", object_id=membership.id, tenant_id=tenant.id, details=details)
         session.commit()
     except IntegrityError:
         session.rollback()
@@ -134,7 +165,7 @@ def set_disabled(session: Session, email: str, disabled: bool) -> None:
     """
     user = get_user(session, email)
     user.disabled_at = (user.disabled_at or now()) if disabled else None
-    sessions.end_all(session, user_id=user.id)
+    sessions.end_of_user(session, user.id)
 
 
 def get_tenant(session: Session, subdomain: str) -> Tenant:

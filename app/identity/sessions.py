@@ -6,7 +6,6 @@ was copied, and nobody can tell by whom it was used first: that ends the session
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,14 +16,13 @@ from flask import Flask, current_app
 from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
-from app.database import now
+from app.audit import service as audit
+from app.database import now, uuid7
 from app.errors import NotFound, Unauthenticated
 from app.identity.models import Membership, User, UserSession
 from app.pagination import PageQuery, fetch_page
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
-
-log = logging.getLogger(__name__)
 
 LONGEST_USER_AGENT: Final = 255
 KEPT: Final = timedelta(days=30)  # after its end, for whoever has to find out what happened
@@ -51,6 +49,7 @@ def start(session: Session, membership: Membership, address: str | None, user_ag
     """A new session, committed. address, user_agent: of the client, for its user to tell sessions apart."""
     moment = now()
     started = UserSession(
+        id=uuid7(),
         tenant_id=membership.tenant_id,
         membership_id=membership.id,
         refresh_id=uuid4(),
@@ -65,6 +64,7 @@ def start(session: Session, membership: Membership, address: str | None, user_ag
         delete(UserSession).where(UserSession.membership_id == membership.id, UserSession.started_at < forgotten)
     )
     session.add(started)
+    audit.record(session, "session.started", object_id=started.id, tenant_id=membership.tenant_id)
     session.commit()
     return started
 
@@ -94,6 +94,7 @@ def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> 
 def set_authenticated(session: Session, session_id: UUID) -> None:
     """Its user has just proved who they are."""
     session.execute(update(UserSession).where(UserSession.id == session_id).values(authenticated_at=now()))
+    audit.record(session, "session.authenticated_again", object_id=session_id)
     session.commit()
 
 
@@ -112,7 +113,8 @@ def renew(session: Session, session_id: UUID, refresh_id: UUID) -> UserSession:
     session.commit()
     if found is None:
         _end(session, UserSession.id == session_id)
-        log.warning("a refresh token was used again: session %s has ended", session_id)
+        audit.record(session, "session.replayed", object_id=session_id, outcome=audit.REFUSED)
+        session.commit()
         raise Unauthenticated("This refresh token was used before, which ends its session: sign in again.")
     return found
 
@@ -129,6 +131,8 @@ def end(session: Session, user_id: UUID, session_id: UUID) -> None:
     """End one session of the user at once. Raises :class:`~app.errors.NotFound`."""
     if not _end(session, _of_user(user_id), UserSession.id == session_id):
         raise NotFound("There is no such session, or it has ended.")
+    audit.record(session, "session.ended", object_id=session_id)
+    session.commit()
 
 
 def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, datetime]:
@@ -138,22 +142,47 @@ def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, da
     return dict(rows.all())
 
 
-def end_all(
-    session: Session, *, user_id: UUID | None = None, tenant_id: UUID | None = None, keep: UUID | None = None
-) -> int:
-    """End all sessions: those of a user, those in a tenant, or everybody's, except the one with the id ``keep``.
-    Returns how many."""
-    criteria = [_of_user(user_id)] if user_id else []
-    criteria += [UserSession.tenant_id == tenant_id] if tenant_id else []
-    criteria += [UserSession.id != keep] if keep else []
-    return _end(session, *criteria)
+def end_of_user(session: Session, user_id: UUID) -> int:
+    """End all sessions of a user, in whichever tenants, and commit. Returns how many."""
+    count = _end(session, _of_user(user_id))
+    audit.record(session, "user.signed_out", object_id=user_id, details={"sessions": count})
+    session.commit()
+    return count
+
+
+def end_of_tenant(session: Session, tenant_id: UUID) -> int:
+    """End all sessions in a tenant, and commit. Returns how many."""
+    count = _end(session, UserSession.tenant_id == tenant_id)
+    details = {"sessions": count}
+    audit.record(session, "tenant.signed_out", object_id=tenant_id, tenant_id=tenant_id, details=details)
+    session.commit()
+    return count
+
+
+def end_of_everybody(session: Session) -> int:
+    """End every session there is, and commit. Returns how many."""
+    count = _end(session)
+    audit.record(session, "everybody.signed_out", details={"sessions": count})
+    session.commit()
+    return count
+
+
+def end_others(session: Session, user_id: UUID, keep: UUID | None) -> int:
+    """End all sessions of a user but the one with the id ``keep``, as a part of a change that its maker records and
+    commits. Returns how many."""
+    return _end(session, _of_user(user_id), *([UserSession.id != keep] if keep else []))
+
+
+def end_of_member(session: Session, membership_id: UUID) -> int:
+    """End a user's sessions in one tenant; the rest as above."""
+    return _end(session, UserSession.membership_id == membership_id)
 
 
 def _end(session: Session, *criteria: ColumnElement[bool]) -> int:
+    """Not committed here."""
     ended = update(UserSession).where(_alive(), *criteria).values(ended_at=now())
     with system_scope():  # as above
         result = cast("CursorResult[Any]", session.execute(ended))
-        session.commit()
     return result.rowcount
 
 

@@ -3,7 +3,7 @@ sent somewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -11,6 +11,8 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.database import uuid7
 from app.errors import NotFound, OutdatedVersion
 from app.integrations.models import Integration
 from app.pagination import PageQuery, fetch_page
@@ -29,17 +31,19 @@ class Notice:
 class Integrations(Generic[T]):
     """One kind of integration. Every method sees the rows of the one tenant that it is given.
 
-    secret: the encrypted attribute that is sent somewhere. sent_to: the attributes that say where.
+    noun: what the audit trail calls one. secret: the encrypted attribute that is sent somewhere. sent_to: the
+    attributes that say where.
     """
 
-    def __init__(self, model: type[T], *, secret: str, sent_to: Sequence[str]) -> None:
-        self.model, self.secret, self.sent_to = model, secret, sent_to
+    def __init__(self, model: type[T], noun: str, *, secret: str, sent_to: Sequence[str]) -> None:
+        self.model, self.noun, self.secret, self.sent_to = model, noun, secret, sent_to
 
     def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any]) -> T:
         """A new row with the attributes ``values``."""
         row = self.model(**values)
-        row.tenant_id = tenant_id
+        row.id, row.tenant_id = uuid7(), tenant_id
         session.add(row)
+        self._record(session, row, "created", values)
         session.commit()
         return row
 
@@ -82,6 +86,7 @@ class Integrations(Generic[T]):
         if moved and self.secret not in changes and getattr(row, f"{self.secret}_set"):
             setattr(row, self.secret, None)
             notices.append(Notice(self.secret, f"was removed, because {' and '.join(moved)} changed: enter it again"))
+        self._record(session, row, "updated", {*changes, *(notice.field for notice in notices)})
         session.commit()
         return row, notices
 
@@ -90,7 +95,13 @@ class Integrations(Generic[T]):
         row = self._get_to_change(session, tenant_id, row_id, version)
         self.detach(session, row)
         session.delete(row)
+        self._record(session, row, "deleted")
         session.commit()
+
+    def _record(self, session: Session, row: T, verb: str, fields: Iterable[str] = ()) -> None:
+        """Which fields were set, and no value."""
+        details = {"fields": sorted(fields)} if fields else {}
+        audit.record(session, f"{self.noun}.{verb}", object_id=row.id, details=details)
 
     def detach(self, session: Session, row: T) -> None:
         """Part what outlives the row from it, before it is deleted. Not committed here."""

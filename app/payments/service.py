@@ -5,4 +5,4 @@ from __future__ import annotations
 from app.integrations.service import Integrations
 from app.payments.models import PaymentAccount
 
-payment_accounts = Integrations(PaymentAccount, secret="client_secret", sent_to=["provider", "mode"])
+payment_accounts = Integrations(PaymentAccount, "payment_account", secret="client_secret", sent_to=["provider", "mode"])

@@ -36,4 +36,4 @@ class PhoneSystems(Integrations[PhoneSystem]):
         calls.detach_phone_system(session, row.tenant_id, row.id)
 
 
-phone_systems = PhoneSystems(PhoneSystem, secret="password", sent_to=["base_url"])
+phone_systems = PhoneSystems(PhoneSystem, "phone_system", secret="password", sent_to=["base_url"])

@@ -29,9 +29,16 @@ _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}
 
 
 class WrongCredentials(Unauthenticated):
-    """Wrong, or missing, or for a phone system that does not exist: nobody can tell."""
+    """Wrong, or missing, or for a phone system that does not exist: nobody can tell.
+
+    phone_system_id, tenant_id: for us alone, which one it was meant for; None if there is none.
+    """
 
     headers = MappingProxyType({"WWW-Authenticate": 'Basic realm="AudiaPro"'})
+
+    def __init__(self, phone_system_id: UUID | None, tenant_id: UUID | None) -> None:
+        super().__init__("The user name or the password is not right for this address.")
+        self.phone_system_id, self.tenant_id = phone_system_id, tenant_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ def authenticate(
     stored = found if found is not None and known else _decoy()  # exactly one value is opened, whatever is wrong
     matches = _same(username, stored.webhook_username) & _same(password, _open_password(stored))
     if not (matches and has_credentials and username and password):
-        raise WrongCredentials("The user name or the password is not right for this address.")
+        raise WrongCredentials(found and found.id, found and found.tenant_id)
     return Sender(stored.id, stored.tenant_id, stored.vendor, ZoneInfo(stored.time_zone))
 
 

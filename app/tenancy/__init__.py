@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from app.tenancy.floor import FLOOR_MISSING, init_app, keeps_tenants_apart
 from app.tenancy.owned import TenantOwned, belongs_to, tenant_key
-from app.tenancy.scope import ScopeError, current_tenant, enter_tenant_scope, system_scope, tenant_scope
+from app.tenancy.scope import ScopeError, current_scope, current_tenant, enter_tenant_scope, system_scope, tenant_scope
 from app.tenancy.session import TenantSession
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "TenantOwned",
     "TenantSession",
     "belongs_to",
+    "current_scope",
     "current_tenant",
     "enter_tenant_scope",
     "init_app",

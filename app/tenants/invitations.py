@@ -10,7 +10,9 @@ from sqlalchemy import ColumnElement, Select, and_, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
-from app.database import now
+from app.audit import service as audit
+from app.audit.actors import Actor, act_as
+from app.database import now, uuid7
 from app.errors import Conflict, Forbidden, NotFound
 from app.identity import accounts
 from app.identity.models import Membership, Role, User
@@ -40,6 +42,7 @@ def create(session: Session, inviter: Membership, email: str, role: Role) -> Inv
     earlier = delete(Invitation).where(Invitation.tenant_id == tenant.id, Invitation.email == email)
     session.execute(earlier.execution_options(synchronize_session=False))
     invitation = Invitation(
+        id=uuid7(),
         tenant_id=tenant.id,
         email=email,
         role=role,
@@ -51,7 +54,7 @@ def create(session: Session, inviter: Membership, email: str, role: Role) -> Inv
     mail.queue(
         session, email, messages.Invitation(token, invitation.expires_at, tenant.name, invited_by=inviter.user.email)
     )
-    # audit: invitation.created email role
+    _record(session, "created", invitation.id, email, role)
     session.commit()
     return invitation
 
@@ -72,9 +75,10 @@ def get(session: Session, tenant_id: UUID, invitation_id: UUID) -> Invitation:
 def revoke(session: Session, tenant_id: UUID, invitation_id: UUID) -> None:
     """Raises :class:`~app.errors.NotFound`."""
     revoked = delete(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.id == invitation_id)
-    if session.scalars(revoked.returning(Invitation.email)).one_or_none() is None:
+    found = session.execute(revoked.returning(Invitation.email, Invitation.role)).one_or_none()
+    if found is None:
         raise _not_found()
-    # audit: invitation.revoked email role
+    _record(session, "revoked", invitation_id, *found)
     session.commit()
 
 
@@ -89,16 +93,18 @@ def accept(session: Session, token: str, password: str | None) -> Membership:
     found = _find(session, token)
     password_hash = accounts.prepare_account(session, found.email, password)
     with tenant_scope(found.tenant_id):
-        used = delete(Invitation).where(*_good(token)).returning(Invitation.role)
-        role = session.scalars(used.execution_options(synchronize_session=False)).one_or_none()
-        if role is None:
+        used = delete(Invitation).where(*_good(token)).returning(Invitation.id, Invitation.role)
+        row = session.execute(used.execution_options(synchronize_session=False)).one_or_none()
+        if row is None:
             session.rollback()
             raise LinkNotValid
         tenant = session.get_one(Tenant, found.tenant_id)
         try:
             user = accounts.open_account(session, found.email, password_hash)
-            membership = add_membership(session, user, tenant, Role(role))
-            # audit: invitation.accepted email role
+            membership = add_membership(session, user, tenant, Role(row.role))
+            session.flush()
+            act_as(Actor("user", user.id, user.email))
+            _record(session, "accepted", row.id, user.email, row.role)
             session.commit()
         except IntegrityError:
             session.rollback()
@@ -135,6 +141,12 @@ def _good(token: str) -> tuple[ColumnElement[bool], ...]:
 def _of(tenant_id: UUID) -> Select[Invitation]:
     inviter = joinedload(Invitation.invited_by).joinedload(Membership.user)
     return select(Invitation).where(Invitation.tenant_id == tenant_id).options(inviter)
+
+
+def _record(session: Session, verb: str, invitation_id: UUID, email: str, role: str) -> None:
+    audit.record(
+        session, f"invitation.{verb}", object_id=invitation_id, details={"email": email, "role": Role(role).value}
+    )
 
 
 def _not_found() -> NotFound:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Invalid
 from app.identity import service as identity
@@ -55,6 +56,8 @@ def create_tenant(
         owner = identity.add_user(session, owner_email, read_password())
     membership = identity.add_membership(session, owner, tenant, Role.OWNER)
     try:
+        session.flush()
+        record_created(session, tenant, owner.email)
         session.commit()
     except IntegrityError:
         session.rollback()
@@ -76,12 +79,21 @@ def subdomain_taken(session: Session, subdomain: str) -> bool:
     return session.scalar(select(Tenant.id).where(Tenant.subdomain == subdomain)) is not None
 
 
+def record_created(session: Session, tenant: Tenant, owner: str) -> None:
+    """Record that a tenant, which is in the database by now, was made for the owner of that e-mail address."""
+    details = {"name": tenant.name, "subdomain": tenant.subdomain, "owner": owner}
+    audit.record(session, "tenant.created", object_id=tenant.id, tenant_id=tenant.id, details=details)
+
+
 def set_suspended(session: Session, subdomain: str, suspended: bool) -> None:
     """Keep everybody from signing in to a tenant and its phone systems from delivering, and end its sessions; or let
     them in again. Raises :class:`~app.errors.NotFound`."""
     tenant = identity.get_tenant(session, subdomain)
     tenant.suspended_at = (tenant.suspended_at or now()) if suspended else None
-    sessions.end_all(session, tenant_id=tenant.id)
+    audit.record(
+        session, f"tenant.{'suspended' if suspended else 'readmitted'}", object_id=tenant.id, tenant_id=tenant.id
+    )
+    sessions.end_of_tenant(session, tenant.id)
 
 
 def any_tenant(session: Session) -> bool:

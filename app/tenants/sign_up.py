@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.actors import Actor, act_as
 from app.database import now, uuid7
 from app.errors import Conflict
 from app.identity import accounts
@@ -19,7 +20,7 @@ from app.mail import service as mail
 from app.mail.messages import ConfirmSignUp
 from app.tenancy import system_scope, tenant_scope
 from app.tenants.models import SignUp
-from app.tenants.service import checked_tenant, subdomain_taken
+from app.tenants.service import checked_tenant, record_created, subdomain_taken
 
 EXPIRES: Final = timedelta(days=1)
 
@@ -75,7 +76,9 @@ def confirm(session: Session, token: str, password: str | None, subdomain: str |
         try:
             user = accounts.open_account(session, wanted.email, password_hash)
             membership = add_membership(session, user, tenant, Role.OWNER)
-            # audit: tenant.created name subdomain owner
+            session.flush()
+            act_as(Actor("user", user.id, user.email))
+            record_created(session, tenant, user.email)
             session.commit()
         except IntegrityError:
             session.rollback()

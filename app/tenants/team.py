@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
+from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Forbidden, NotFound, OutdatedVersion, Unauthenticated
 from app.identity import sessions
@@ -53,9 +54,9 @@ def change(
         _require_another_owner(members, member)
     member.role = role
     member.disabled_at = (member.disabled_at or now()) if disabled else None
-    # audit: member.changed email role disabled
     if disabled:
-        sessions.end_all(session, user_id=member.user_id, tenant_id=member.tenant_id)
+        sessions.end_of_member(session, member.id)
+    _record(session, "member.updated", member, role=member.role, disabled=disabled)
     session.commit()
     return member
 
@@ -70,7 +71,7 @@ def remove(session: Session, actor: Membership, membership_id: UUID, version: in
         _require_right_to_change(members[actor.id], member, Role(member.role))
     _require_another_owner(members, member)
     session.delete(member)
-    # audit: member.removed email role
+    _record(session, "member.removed", member)
     session.commit()
 
 
@@ -87,7 +88,7 @@ def set_role(session: Session, email: str, subdomain: str, role: Role) -> None:
     if role != Role.OWNER:
         _require_another_owner(members, member)
     member.role = role
-    # audit: member.changed email role
+    _record(session, "member.updated", member, role=role.value)
     session.commit()
 
 
@@ -142,6 +143,16 @@ def _require_another_owner(members: Mapping[UUID, Membership], member: Membershi
 
 def _is_able_owner(member: Membership) -> bool:
     return member.role == Role.OWNER and member.disabled_at is None and member.user.disabled_at is None
+
+
+def _record(session: Session, action: str, member: Membership, **details: Any) -> None:
+    audit.record(
+        session,
+        action,
+        object_id=member.id,
+        tenant_id=member.tenant_id,
+        details={"email": member.user.email, **details},
+    )
 
 
 def _not_found() -> NotFound:

@@ -1,6 +1,6 @@
 """Sign-ups, invitations and one-time tokens; members can be disabled, and have a version
 
-Revision: 0008, after 0006
+Revision: 0008, after 0007
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from app.encryption.storage import UtcTimestamp
 from app.tenancy.floor import close_to_web_role, open_to_web_role
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,194 @@
+"""What is recorded, who sees it, and that nobody changes it."""
+
+import json
+import logging
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from app.audit import tally
+from app.audit.models import AuditEvent
+from app.database import now
+from app.extensions import db
+from app.logs import log_to_standard_error
+from app.tenancy import tenant_scope
+from tests.calls.conftest import make_hook
+from tests.conftest import PASSWORD, in_database
+
+PBX = {"name": "Headquarters", "vendor": "asterisk", "password": "hunter2"}
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def events(client, **filters):
+    answer = client.get("/api/audit-events", query_string=filters)
+    assert answer.status_code == 200, answer.json
+    return answer.json["items"]
+
+
+def test_a_change_is_recorded_with_who_what_and_from_where(alice):
+    created = alice.client.post("/api/phone-systems", json=PBX)
+    url = created.headers["Location"]
+    assert alice.client.patch(url, json={"password": "hunter3", "name": "HQ"}).status_code == 200
+    assert alice.client.delete(url).status_code == 204
+    deleted, updated, made = events(alice.client, object_id=created.json["id"])
+    assert [event["action"] for event in (made, updated, deleted)] == [
+        "phone_system.created",
+        "phone_system.updated",
+        "phone_system.deleted",
+    ]
+    assert updated["details"] == {"fields": ["name", "password"]}
+    assert updated["actor"] == {"type": "user", "id": str(alice.user_id), "name": alice.email}
+    assert (updated["outcome"], updated["address"], updated["count"]) == ("success", "127.0.0.1", 1)
+    assert updated["request_id"] != deleted["request_id"]
+    assert "hunter" not in json.dumps([made, updated, deleted])
+
+
+@on_sqlite
+def test_what_fails_is_not_recorded_as_done(alice):
+    url = alice.client.post("/api/phone-systems", json=PBX).headers["Location"]
+    assert alice.client.patch(url, json={"name": "HQ", "version": 7}).status_code == 409
+    assert events(alice.client, action="phone_system.updated") == []
+
+
+def test_signing_in_and_out_and_every_refusal_is_recorded(client, alice):
+    body = {"email": alice.email, "password": PASSWORD}
+    assert client.post("/api/login", json=body | {"password": "wrong"}).status_code == 401
+    signed = client.post("/api/login", json=body).json
+    assert client.post("/api/logout", headers={"Authorization": f"Bearer {signed['access_token']}"}).status_code == 204
+    ended, started, refused = events(alice.client, since=(now() - timedelta(minutes=1)).isoformat())[:3]
+    assert [event["action"] for event in (refused, started, ended)] == [
+        "session.refused",
+        "session.started",
+        "session.ended",
+    ]
+    assert (refused["outcome"], refused["object_id"]) == ("refused", str(alice.user_id))
+    assert (refused["actor"]["type"], refused["details"]) == ("anonymous", {"account": alice.email})
+    assert (started["actor"]["name"], started["object_id"]) == (alice.email, ended["object_id"])
+
+
+@on_sqlite
+def test_a_sign_in_to_no_account_is_nobodys_event_and_keeps_no_password_typed_in_the_wrong_field(app, client, alice):
+    for email in ("unknown@acme.example", "my p@ssword"):
+        assert client.post("/api/login", json={"email": email, "password": "x"}).status_code == 401
+    with in_database(app):
+        refused = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "session.refused")).all()
+    assert [(event.tenant_id, event.details) for event in refused] == [
+        (None, {"account": "unknown@acme.example"}),
+        (None, {}),
+    ]
+    assert events(alice.client, action="session.refused") == []
+
+
+def test_refused_requests_are_recorded_once_an_hour_and_counted(app, alice, bob):
+    for _ in range(3):
+        assert bob.client.get("/api/phone-systems").status_code == 403
+    assert alice.client.get("/api/phone-systems/00000000-0000-0000-0000-000000000000").status_code == 404
+    first = events(alice.client, action="request.not_allowed")
+    assert [event["count"] for event in first] == [1]
+    assert first[0]["actor"]["name"] == bob.email
+    assert first[0]["details"] == {"method": "GET", "route": "/api/phone-systems"}
+    assert len(events(alice.client, action="request.not_found")) == 1
+    with app.app_context():
+        tally.store_counted()
+    rest, first = events(alice.client, action="request.not_allowed")
+    assert (rest["count"], rest["actor"]) == (2, first["actor"])
+    assert rest["details"].keys() == {"method", "route", "first", "last"}
+
+
+def test_each_use_of_a_webhook_password_is_counted_by_address_and_outcome(app, alice):
+    hook = make_hook(app, alice)
+    assert [hook.deliver().status_code for _ in range(4)] == [201, 200, 200, 200]
+    stranger = {"REMOTE_ADDR": "203.0.113.9"}
+    assert hook.deliver(credentials=("", "wrong"), environ_overrides=stranger).status_code == 401
+    with app.app_context():
+        tally.store_counted()
+    rest, first = events(alice.client, action="secret.used")
+    assert first["count"] + rest["count"] == 4
+    assert first["details"] == {"secret": "phone_systems.webhook_password", "purpose": "delivery"}
+    assert first["object_id"] in hook.path
+    (refused,) = events(alice.client, action="delivery.refused")
+    assert (refused["address"], refused["outcome"]) == ("203.0.113.9", "refused")
+
+
+@on_sqlite
+def test_what_was_counted_is_stored_by_a_request_after_the_hour(app, alice, bob):
+    for _ in range(3):
+        bob.client.get("/api/phone-systems")
+    app.extensions["audit_tally"]._begun_at -= timedelta(minutes=61)
+    assert alice.client.get("/api/me").status_code == 200
+    assert [event["count"] for event in events(alice.client, action="request.not_allowed")] == [2, 1]
+
+
+@on_sqlite
+def test_a_flood_of_refusals_takes_a_bounded_number_of_rows(app, client, monkeypatch):
+    monkeypatch.setattr(tally, "MOST_KINDS", 5)
+    for number in range(20):
+        assert client.get("/api/me", environ_overrides={"REMOTE_ADDR": f"192.0.2.{number}"}).status_code == 401
+    with in_database(app):
+        assert len(db.session.scalars(select(AuditEvent)).all()) == 6
+        tally.store_counted()
+        assert sum(event.count for event in db.session.scalars(select(AuditEvent))) == 20
+
+
+def test_nobody_sees_another_tenants_events_and_members_see_none(alice, bob, charlie):
+    alice.client.post("/api/phone-systems", json=PBX)
+    assert events(alice.client, action="phone_system.created") != []
+    assert events(charlie.client, action="phone_system.created") == []
+    assert bob.client.get("/api/audit-events").status_code == 403
+
+
+@on_sqlite
+def test_filters_are_combined_and_a_wrong_one_is_refused(alice, bob):
+    bob.client.get("/api/phone-systems")
+    made = alice.client.post("/api/phone-systems", json=PBX).json["id"]
+    assert len(events(alice.client, outcome="refused", actor_id=str(bob.user_id))) == 1
+    assert events(alice.client, outcome="refused", actor_id=str(alice.user_id)) == []
+    assert len(events(alice.client, object_id=made, until=(now() + timedelta(minutes=1)).isoformat())) == 1
+    assert events(alice.client, since=(now() + timedelta(minutes=1)).isoformat()) == []
+    for wrong in ({"outcome": "maybe"}, {"actor_id": "bob"}, {"since": "yesterday"}, {"who": "bob"}):
+        assert alice.client.get("/api/audit-events", query_string=wrong).status_code == 422
+
+
+def test_no_event_is_changed_not_even_by_the_owner_of_the_table(app, alice):
+    with in_database(app), pytest.raises(DBAPIError, match="never changed"):
+        db.session.execute(update(AuditEvent).values(actor_name="somebody else"))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        delete(AuditEvent.__table__),
+        update(AuditEvent.__table__).values(actor_name="somebody else"),
+        text("TRUNCATE audit_events"),
+        insert(AuditEvent.__table__).values(
+            tenant_id=None, action="x", outcome="success", actor_type="user", actor_name="", details={}
+        ),
+    ],
+    ids=["delete", "update", "truncate", "insert for nobody"],
+)
+def test_a_request_may_only_add_events_of_its_tenant(app, alice, statement):
+    with app.app_context(), tenant_scope(alice.tenant_id), pytest.raises(ProgrammingError, match=r"denied|violates"):
+        db.session.connection().execute(statement)
+
+
+@on_sqlite
+def test_an_event_is_one_line_of_json_in_the_log_whatever_it_holds(app, client, alice, capfd):
+    logger = logging.getLogger("app")
+    before = logger.handlers, logger.level
+    log_to_standard_error()
+    try:
+        client.post("/api/login", json={"email": "a\u2028b@acme.example", "password": "x"})
+        agent = {"email": alice.email, "password": PASSWORD}
+        answer = client.post("/api/login", json=agent)
+    finally:
+        logger.handlers, logger.level = before
+    assert answer.status_code == 200
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    started = next(line for line in lines if line["event"] == "session.started")
+    assert started.keys() == {"timestamp", "level", "logger", "event", "request_id", "audit"}
+    assert started["timestamp"].endswith("Z")
+    assert started["audit"]["request_id"] == started["request_id"]
+    assert started["audit"]["actor_name"] == alice.email
