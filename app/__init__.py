@@ -6,7 +6,7 @@ from typing import cast
 
 from apiflask import APIFlask
 
-from app import audit, errors, extensions, openapi, tenancy, web
+from app import audit, cors, errors, extensions, openapi, tenancy, web
 from app.audit.api import api as audit_api
 from app.calls.api import api as calls_api
 from app.calls.hooks import api as hooks_api
@@ -23,6 +23,7 @@ from app.documentation.api import api as documentation_api
 from app.identity import access, sessions, tokens
 from app.identity.account_api import own_account, password_reset, verify_email
 from app.identity.api import login, logout, me, reauthenticate, refresh, sessions_api
+from app.limits import budget, counting
 from app.mail import delivery
 from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
@@ -99,6 +100,9 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     tokens.init_app(app, jwt_secrets, settings.access_token_expires)
     sessions.init_app(app, absolute=settings.refresh_token_expires, idle=settings.session_idle_expires)
     extensions.limiter.init_app(app)
+    cors.init_app(app, settings.cors_origins)
+    counting.init_app(app, settings.rates)
+    budget.init_app(app, settings.tenant_budget)
     delivery.init_app(app, settings)
     audit.init_app(app, settings.audit_retention)
     web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)

@@ -14,7 +14,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Final, Literal, NamedTuple
@@ -22,12 +22,15 @@ from urllib.parse import urlsplit
 
 import click
 from dotenv import dotenv_values, find_dotenv
+from limits import RateLimitItem
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.encryption.keyring import Keyring
 from app.key_checks import check_keys, keys_of, remedy
+from app.limits.limit import DEFAULT_BUDGET, Limit, check_rates, default_rates, rates_of
 from app.mail_checks import check_mail
+from app.origins import check_origins, split_origins
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: nothing will get better by starting again
@@ -68,6 +71,9 @@ VARIABLES: Final = (
     Variable("RESEND_API_KEY", "Key of the mail provider, Resend. Without it no mail is sent.", secret=True),
     Variable("RESEND_FROM_EMAIL", "Who mail is from: an address of a domain that is verified at Resend."),
     Variable("PUBLIC_URL", "Where users reach this installation: what links in mails begin with."),
+    Variable("CORS_ORIGINS", "Web origins, comma-separated, whose pages may use the API."),
+    *(Variable(limit.variable, limit.meaning, limit.default) for limit in Limit),
+    Variable("RATELIMIT_TENANT_BUDGET", "Units that a tenant's requests may cost in a minute.", str(DEFAULT_BUDGET)),
     Variable("FLASK_DEBUG", "Flask's debug mode: 0 or 1. Only in development.", "0"),
 )  # fmt: skip
 
@@ -117,6 +123,9 @@ class Settings:
     resend_api_key: str | None = None
     mail_from: str | None = None
     public_url: str | None = None
+    cors_origins: tuple[str, ...] = ()
+    rates: Mapping[Limit, RateLimitItem] = field(default_factory=default_rates)
+    tenant_budget: int = DEFAULT_BUDGET
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -152,6 +161,9 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         found.problems.append("SIGNUP must be open or closed.")
     audit_retention_days = _number("AUDIT_RETENTION_DAYS", values, 36_500, found)
     found.problems.extend(check_mail(values))
+    found.problems.extend(check_origins(values))
+    found.problems.extend(check_rates(values))
+    tenant_budget = _number("RATELIMIT_TENANT_BUDGET", values, 999_999_999, found)
     if found.problems:
         raise ConfigurationError(tuple(found.problems))
     return Settings(
@@ -173,6 +185,9 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         resend_api_key=values["RESEND_API_KEY"] or None,
         mail_from=values["RESEND_FROM_EMAIL"] or None,
         public_url=values["PUBLIC_URL"].rstrip("/") or None,
+        cors_origins=split_origins(values["CORS_ORIGINS"]),
+        rates=rates_of(values),
+        tenant_budget=tenant_budget,
         warnings=tuple(found.warnings),
     )
 

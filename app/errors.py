@@ -18,7 +18,6 @@ from typing import Final
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, current_app, g, request
-from flask_limiter import RateLimitExceeded
 from limits.errors import StorageError
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.orm.exc import StaleDataError
@@ -111,7 +110,6 @@ def init_app(app: APIFlask) -> None:
     app.error_processor(_invalid_input)
     app.register_error_handler(Problem, _refused)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(RateLimitExceeded, _rate_limited)
     app.register_error_handler(StorageError, _limits_unavailable)
     app.register_error_handler(EncryptionError, _secret_unavailable)
     app.register_error_handler(KeyRefused, _keys_unavailable)
@@ -172,11 +170,6 @@ def _http_error(error: HTTPException) -> Response:
     if isinstance(error, BadRequest) and request.is_json:  # the library's words are for people with a browser
         detail = "The body is not JSON in UTF-8, or has NaN, the same key twice, or too deep a nesting."
     return problem(status, detail, headers=kept)
-
-
-def _rate_limited(error: RateLimitExceeded) -> Response:
-    seconds = error.limit.limit.get_expiry() if error.limit else 60  # the whole window: at worst it has just begun
-    return _refused(TooManyRequests("Too many requests: wait before trying again.", retry_after=seconds))
 
 
 def _limits_unavailable(error: StorageError) -> Response:

@@ -28,7 +28,7 @@ else:
     Model = db.Model
 migrate = Migrate()
 jwt = JWTManager()
-limiter = Limiter(key_func=get_remote_address)
+limiter = Limiter(key_func=get_remote_address)  # holds the storage: what is counted there, app/limits says
 encryption = Encryption(db.metadata)
 
 

@@ -12,6 +12,8 @@ from flask import current_app
 
 from app.examples import BY_FORMAT, example_of
 from app.identity import access
+from app.limits.budget import cost_of
+from app.limits.counting import TOO_MANY_REQUESTS
 
 DESCRIPTION: Final = """Phone systems, call records and the secrets of a tenant's integrations.
 
@@ -23,6 +25,9 @@ An object that is changed has a `version`. Send it with a change or a deletion t
 was faster; without it the last one wins.
 
 A list is `{"items": […], "next": cursor or null}`, newest first: send `next` as `?cursor=` for the next page.
+
+Requests are limited: by address, and by what those of a tenant cost together in a minute (`x-cost` of each operation).
+Too many are refused with 429, and `Retry-After` says when to go on.
 
 Every error is `application/problem+json` (RFC 9457). Times are RFC 3339 in UTC."""
 
@@ -90,7 +95,7 @@ REFUSALS: Final = {
     413: Refusal("The body is larger than 1 MiB", "The data value transmitted exceeds the capacity limit."),
     415: Refusal("The body is of another type", "The body must be application/json."),
     422: Refusal("The input is not valid: nothing was stored", "The request is not valid: see errors."),
-    429: Refusal("Too often", "Too many requests: wait before trying again."),
+    429: Refusal("Too many requests from this address, or the tenant's budget is used up", TOO_MANY_REQUESTS),
     503: Refusal(
         "The database, the storage of rate limits or an encryption key is missing at the moment",
         "The database is not available at the moment.",
@@ -135,6 +140,8 @@ def _complete(spec: Any) -> Any:
                         parameter["description"] = PARAMETERS[parameter["name"]]
                     if f"<uuid:{parameter['name']}>" in rule.rule:
                         parameter["schema"]["format"] = "uuid"
+                if cost := cost_of(rule.endpoint):
+                    operation["x-cost"] = cost
                 _describe(operation, path, who)
                 _give_examples(operation, schemas)
     return spec
@@ -163,6 +170,8 @@ def _refusals(operation: Mapping[str, Any], path: str, who: access.Who | None) -
     found = {int(status) for status in operation["responses"] if status >= "400"}
     if path not in ALWAYS_ANSWERED:
         found.add(503)
+    if path.startswith("/api/"):
+        found.add(429)
     if who in SCHEME_OF:
         found.add(401)
     if who is access.owner_or_admin:

@@ -51,6 +51,7 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
     return [
         *(f"warning: {warning}" for warning in settings.warnings),
         *_mail(settings),
+        *_counting(settings),
         _keys_loaded(settings),
         f"database ready: {name}" if migrated else f"database not migrated: {name}: run `flask db upgrade`",
     ]
@@ -73,6 +74,15 @@ def _mail(settings: Settings) -> list[str]:
     if settings.resend_api_key is not None or settings.environment == "development":
         return []
     return ["warning: no mail can be sent, and what needs it is refused: set RESEND_API_KEY"]
+
+
+def _counting(settings: Settings) -> list[str]:
+    if settings.redis_url is not None or settings.web_concurrency == 1:
+        return []
+    count = settings.web_concurrency
+    return [
+        f"warning: {count} processes count requests each by itself, so limits are {count} times as wide: set REDIS_URL"
+    ]
 
 
 def _keys_loaded(settings: Settings) -> str:

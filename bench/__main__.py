@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import deliveries, rotation, startup
+from bench import deliveries, requests, rotation, startup
 from bench.report import Table
 from tests.servers import Postgres
 
 SECTIONS: dict[str, Callable[[Postgres], list[Table]]] = {
     "startup": startup.measure,
     "deliveries": deliveries.measure,
+    "requests": requests.measure,
     "rotation": rotation.measure,
 }
 

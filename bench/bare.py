@@ -1,4 +1,4 @@
-"""The yardstick of deliveries: a bare Flask + Flask-SQLAlchemy route that inserts the same row, and no more."""
+"""The yardstick: bare Flask + Flask-SQLAlchemy routes that insert or list the same rows, and no more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 app = Flask(__name__)
 app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:")
 db: Any = SQLAlchemy(app)
-TENANT = uuid.UUID(os.environ["BENCH_TENANT"])
+TENANT = uuid.UUID(os.environ.get("BENCH_TENANT", "00000000-0000-0000-0000-000000000000"))
 
 
 class Call(db.Model):  # type: ignore[misc]
@@ -38,6 +38,55 @@ class Call(db.Model):  # type: ignore[misc]
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
     demonstration: Mapped[bool]
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class PhoneSystem(db.Model):  # type: ignore[misc]
+    __tablename__ = "phone_systems"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[uuid.UUID]
+    name: Mapped[str]
+    vendor: Mapped[str]
+    base_url: Mapped[str | None]
+    username: Mapped[str | None]
+    password_encrypted: Mapped[str | None]
+    password_changed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    webhook_username: Mapped[str | None]
+    webhook_password_encrypted: Mapped[str | None]
+    webhook_password_changed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    time_zone: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    version: Mapped[int]
+
+
+@app.get("/api/phone-systems")
+def list_phone_systems() -> dict[str, Any]:
+    newest = db.select(PhoneSystem).order_by(PhoneSystem.id.desc()).limit(request.args.get("limit", type=int))
+    return {
+        "items": [
+            {
+                "id": str(row.id),
+                "created_at": row.created_at.isoformat(),
+                "updated_at": row.updated_at.isoformat(),
+                "version": row.version,
+                "name": row.name,
+                "vendor": row.vendor,
+                "base_url": row.base_url,
+                "username": row.username,
+                "password_set": row.password_encrypted is not None,
+                "password_changed_at": row.password_changed_at and row.password_changed_at.isoformat(),
+                "webhook_path": f"/hooks/bench/{row.id}/cdr",
+                "webhook_username": row.webhook_username,
+                "webhook_password_set": row.webhook_password_encrypted is not None,
+                "webhook_password_changed_at": row.webhook_password_changed_at
+                and row.webhook_password_changed_at.isoformat(),
+                "time_zone": row.time_zone,
+            }
+            for row in db.session.scalars(newest)
+        ],
+        "next": None,
+    }
 
 
 @app.post("/hooks/<subdomain>/<uuid:phone_system_id>/cdr")

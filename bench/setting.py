@@ -38,18 +38,23 @@ def environment(database_url: str, key: str = "A", fallback: str | None = None, 
         "ENCRYPTION_KEY_FALLBACKS": key_text(fallback) if fallback else "",
         "DATABASE_URL": database_url,
         "REDIS_URL": "",
+        "RATELIMIT_API": "999999999 per minute",  # counted, and never met
+        "RATELIMIT_TENANT_BUDGET": "999999999",
     }
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return kept | own | more
 
 
-def run_flask(database_url: str, *arguments: str, key: str = "A", fallback: str | None = None) -> str:
-    """The output of a `flask` command of the service."""
+def run_flask(
+    database_url: str, *arguments: str, key: str = "A", fallback: str | None = None, stdin: str | None = None
+) -> str:
+    """The output of a `flask` command of the service. stdin: what it reads."""
     return subprocess.run(
         [str(Path(sys.executable).with_name("flask")), *arguments],
         cwd=ROOT,
         env=environment(database_url, key, fallback),
         check=True,
+        input=stdin,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout

@@ -14,6 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
+from limits import parse
 from sqlalchemy import make_url
 
 from app.config import (
@@ -26,6 +27,7 @@ from app.config import (
 )
 from app.encryption.keyring import MasterKey
 from app.key_checks import PUBLISHED, WEAK_WORDS
+from app.limits.limit import Limit, default_rates
 
 SECRETS = [variable.name for variable in VARIABLES if variable.secret]
 NAMES = [variable.name for variable in VARIABLES]
@@ -100,8 +102,14 @@ def test_every_variable_arrives_in_its_setting():
         JWT_REFRESH_TOKEN_EXPIRES="3600",
         SIGNUP="closed",
         FLASK_DEBUG="1",
+        CORS_ORIGINS="https://app.acme.example, http://localhost:5173 ,",
+        RATELIMIT_SIGN_IN="100 per 5 minutes",
+        RATELIMIT_TENANT_BUDGET="500",
     )
     assert (settings.sign_up_open, load().sign_up_open) == (False, True)
+    assert settings.cors_origins == ("https://app.acme.example", "http://localhost:5173")
+    assert settings.rates == default_rates() | {Limit.SIGN_IN: parse("100 per 5 minutes")}
+    assert settings.tenant_budget == 500
     assert settings.environment == "development"
     assert settings.keyring.fallbacks == (MasterKey.parse(old), MasterKey.parse(older))
     assert settings.jwt_secret_key_fallbacks == (old_jwt,)
@@ -599,10 +607,14 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "JWT_REFRESH_TOKEN_EXPIRES": "0",
             "SESSION_IDLE_EXPIRES": "0",
             "SIGNUP": "ajar",
+            "AUDIT_RETENTION_DAYS": "0",
             "FLASK_DEBUG": "1",
             "RESEND_API_KEY": "re key",
             "RESEND_FROM_EMAIL": "nobody",
             "PUBLIC_URL": "localhost",
+            "CORS_ORIGINS": "*",
+            "RATELIMIT_TENANT_BUDGET": "0",
+            **{limit.variable: "often" for limit in Limit},
         }
     )
     for variable in VARIABLES:

@@ -129,8 +129,10 @@ def test_nothing_is_shown_or_taken_without_credentials(contract, app, alice):
 
 
 def contents(app) -> dict[str, list[Any]]:
+    """Every row there is, but for what says that somebody was refused."""
+    tables = [table for table in db.metadata.sorted_tables if table.name != "audit_events"]
     with in_database(app), db.engine.connect() as connection:
-        return {table.name: connection.execute(select(table)).all() for table in db.metadata.sorted_tables}
+        return {table.name: connection.execute(select(table)).all() for table in tables}
 
 
 def has_input(operation) -> bool:

@@ -16,6 +16,7 @@ from app.config import VARIABLES
 from app.encryption import inventory
 from app.extensions import db
 from app.identity import access
+from app.limits.budget import cost_of
 from app.tenancy import TenantOwned
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +54,7 @@ SYSTEM_SCOPES = [
     ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
     ("app/identity/sessions.py", "list_page"),
+    ("app/identity/throttle.py", "_known_networks"),  # the same
     ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
     ("app/startup.py", "check_start"),  # registers the encryption key
     ("app/status/service.py", "_register_key_if_due"),
@@ -78,6 +80,7 @@ WEB_PRIVILEGES = {
     "phone_systems": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "retired_encryption_keys": {"SELECT"},
     "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "sign_in_allowances": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "sign_ups": {"SELECT", "INSERT", "DELETE"},
     "tenants": {"SELECT", "INSERT"},
     "users": {"SELECT", "INSERT", "UPDATE"},
@@ -136,6 +139,17 @@ def test_every_route_under_api_belongs_to_a_tenant_or_signs_in(app):
     for rule in app.url_map.iter_rules():
         who = app.extensions["access"].get(rule.endpoint.partition(".")[0])
         assert (who is access.public and rule.rule.startswith("/api/")) == (rule.rule in PUBLIC_ROUTES), rule
+
+
+def test_every_route_of_a_tenant_says_what_it_costs(app):
+    with app.app_context():
+        undeclared = [
+            rule.endpoint
+            for rule in app.url_map.iter_rules()
+            if app.extensions["access"].get(rule.endpoint.partition(".")[0], access.public) is not access.public
+            and cost_of(rule.endpoint) is None
+        ]
+    assert undeclared == [], "say @costs(…) beside the route: see app/limits/budget.py"
 
 
 def test_reading_changes_nothing(app):

@@ -13,6 +13,7 @@ SOURCES = ["app/config.py", "app/key_checks.py", "app/cli/encryption.py", "app/c
 SOURCES += ["app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
 SOURCES += ["app/errors.py", "app/startup.py", "app/web.py"]
 SOURCES += ["app/mail_checks.py", "app/mail/resend.py", "app/mail/service.py"]
+SOURCES += ["app/limits/limit.py", "app/origins.py"]
 RAISING = {
     "KeyNotChanged",
     "NotSent",

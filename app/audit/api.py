@@ -10,6 +10,7 @@ from app.audit import service
 from app.audit.models import AuditEvent
 from app.audit.schemas import AuditEventOut, AuditQuery
 from app.extensions import db
+from app.limits.budget import costs
 from app.pagination import Page
 
 api = APIBlueprint("audit_events", __name__, url_prefix="/api/audit-events", tag="Audit trail")
@@ -22,6 +23,7 @@ api = APIBlueprint("audit_events", __name__, url_prefix="/api/audit-events", tag
     summary="List what happened, newest first",
     description="Who did what, to which object, from where, and what came of it. Filters are combined.",
 )
+@costs(20)
 def list_page(query_data: AuditQuery) -> dict[str, Any]:
     wanted = {name: getattr(query_data, name) for name in service.Filters.__dataclass_fields__}
     items, following = service.list_page(db.session(), service.Filters(**wanted), query_data)

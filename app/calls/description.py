@@ -67,5 +67,5 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     413: {"description": "Larger than 64 KiB"},
     415: {"description": "Not a content type of this kind of phone system"},
     422: {"description": "Not understood: nothing was stored"},
-    429: {"description": "Too many deliveries, or too many refused ones"},
+    429: {"description": "Too many deliveries, too many refused ones, or the tenant's budget is used up"},
 }

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from apiflask import APIBlueprint
 from flask import Response, request
-from flask_limiter.util import get_remote_address
 from werkzeug.exceptions import UnsupportedMediaType
 
 from app.audit import tally
@@ -19,6 +18,9 @@ from app.calls.description import RESPONSES, request_body
 from app.calls.service import store_records
 from app.errors import problem
 from app.extensions import db
+from app.limits import budget
+from app.limits.budget import costs
+from app.limits.counting import client_network
 from app.phone_systems.vendors import VENDORS, MalformedDelivery, UnreadableDelivery
 from app.phone_systems.webhook import Sender, WrongCredentials, authenticate
 from app.tenancy import enter_tenant_scope
@@ -39,6 +41,7 @@ api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
     extensions={"requestBody": request_body()},
     responses=RESPONSES,
 )
+@costs(10)
 def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, Any], int]:
     """Authenticate first: who has no credentials learns nothing but that."""
     sender = _sign_in(subdomain, phone_system_id)
@@ -56,7 +59,7 @@ def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, 
 
 
 def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
-    attempt = throttle.Attempt(get_remote_address(), phone_system_id)
+    attempt = throttle.Attempt(client_network(), phone_system_id)
     attempt.count()
     given = request.authorization
     basic = given if given is not None and given.type == "basic" else None
@@ -64,13 +67,14 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
     try:
         sender = authenticate(db.session(), subdomain, phone_system_id, username, password)
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
-        enter_tenant_scope(sender.tenant_id)
     except WrongCredentials as refusal:
         attempt.refused()
         claimed = (("subdomain", subdomain[:63]), ("phone_system", phone_system_id[:36]))
         tally.count(tally.Kind("delivery.refused", REFUSED, refusal.tenant_id, refusal.phone_system_id, claimed))
         refusal_is_recorded()
         raise
+    enter_tenant_scope(sender.tenant_id)
     act_as(Actor("phone_system", sender.phone_system_id))
+    budget.spend_for(sender.tenant_id)
     tally.count(tally.Kind("secret.used", SUCCESS, sender.tenant_id, sender.phone_system_id, _WEBHOOK_PASSWORD))
     return sender

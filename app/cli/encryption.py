@@ -20,6 +20,7 @@ from app.cli.rotation import (
     complain,
     new_rotation,
     reachable_database,
+    record,
     refusals,
     workers_option,
 )
@@ -118,6 +119,7 @@ def retire(key_id: str) -> None:
     encryption = app_encryption()
     with refusals():
         encryption.registry.retire(migrated_database(), encryption.keyring, key_id)
+    record("encryption_key.retired", key_id=key_id)
     click.echo(
         f"{key_id} is retired. Remove it from ENCRYPTION_KEY_FALLBACKS, and keep it sealed away for as long as backups "
         "from before the rotation live."
@@ -139,6 +141,7 @@ def forget(key_id: str, as_json: bool) -> None:
         if click.prompt(f"Type the key id {key_id} to go on", err=True, default="", show_default=False) != key_id:
             raise KeyNotChanged("Not confirmed: nothing was changed")
         registry.forget(engine, encryption.keyring, key_id, lambda lost: _print_lost(key_id, lost, as_json))
+    record("encryption_key.forgotten", key_id=key_id, values=rows)
     if not as_json:
         click.echo(f"{key_id} is forgotten. {rows} values were removed and must be entered anew.")
 
@@ -150,6 +153,7 @@ def reinstate(key_id: str) -> None:
     encryption = app_encryption()
     with refusals():
         encryption.registry.reinstate(migrated_database(), key_id)
+    record("encryption_key.reinstated", key_id=key_id)
     click.echo(f"{key_id} is not retired any more. It is registered again when it is configured as ENCRYPTION_KEY.")
 
 

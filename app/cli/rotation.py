@@ -17,8 +17,9 @@ from typing import Final, NoReturn
 import click
 from flask import Blueprint, current_app
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app.audit import service as audit
 from app.config import EXIT_CONFIG
 from app.encryption import AppEncryption
 from app.encryption.connections import RotationRefused, RotationRunning, direct_engine
@@ -26,6 +27,7 @@ from app.encryption.passes import Unreadable
 from app.encryption.registry import KeyNotChanged, KeyRefused
 from app.encryption.rotation import DEFAULT_BATCH_SIZE, Result, Rotation
 from app.encryption.workers import WorkerFailed
+from app.extensions import db
 from app.startup import database_or_exit
 
 EXIT_NOT_DONE: Final = 1
@@ -68,6 +70,9 @@ def rotate_encryption_key(workers: int, batch_size: int, dry_run: bool, force: b
         progress.total = values if dry_run else to_rotate + values
         result = rotation.try_out() if dry_run else rotation.run()
         progress.end()
+    if not dry_run:
+        counts = {name: getattr(result, name) for name in ("rotated", "proved", "unreadable", "remaining")}
+        record("encryption_key.rotated", key_id=result.primary, **counts)
     if as_json:
         shown = asdict(result)
         del shown["still_written"]
@@ -144,6 +149,14 @@ def complain(value: Unreadable) -> None:
         f"{value.column} of row {value.row} (table {value.table}) {value.reason} (key id {value.key_id or 'none'})",
         err=True,
     )
+
+
+def record(action: str, **details: str | int) -> None:
+    """Leave an event in the audit trail. It comes after the work, which stands without it."""
+    try:
+        audit.record_at_once(db.session(), action, tenant_id=None, details=details)
+    except SQLAlchemyError:
+        click.echo(f"{action} is not in the audit trail: the database did not take it.", err=True)
 
 
 def app_encryption() -> AppEncryption:

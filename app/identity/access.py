@@ -17,6 +17,7 @@ from app.errors import Forbidden, NotFresh, Unauthenticated
 from app.extensions import db
 from app.identity import sessions, tokens
 from app.identity.models import Membership, Role, UserSession
+from app.limits import budget
 from app.tenancy import enter_tenant_scope
 
 log = logging.getLogger(__name__)
@@ -91,3 +92,4 @@ def _identify(token_type: tokens.TokenType) -> None:
     except Unauthenticated as refusal:
         log.info("token refused, %s %s: %s", request.method, request.endpoint, refusal.detail)
         raise
+    budget.spend_for(subject.tenant_id)

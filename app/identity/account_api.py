@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from apiflask import APIBlueprint
+from flask import request
 
-from app.extensions import db, limiter
+from app.extensions import db
 from app.identity import accounts, throttle
 from app.identity.access import current_membership, current_session, require_fresh
 from app.identity.schemas import EmailAddress, MailOnItsWay, NewPassword, Token, TokenAndPassword
 from app.identity.service import canonical_email
-from app.mail import throttle as mail_throttle
+from app.limits.budget import costs
+from app.limits.counting import limited
+from app.limits.limit import Limit
 
 TAG = "Password and e-mail address"
 
@@ -19,7 +22,7 @@ own_account = APIBlueprint("own_account", __name__, url_prefix="/api/me", tag=TA
 
 
 @password_reset.post("")
-@limiter.limit(throttle.PER_ADDRESS)
+@limited(Limit.ACCOUNT_MAIL)
 @password_reset.input(EmailAddress)
 @password_reset.output(MailOnItsWay, status_code=202, description="Sent, whether there is an account or not")
 @password_reset.doc(
@@ -28,13 +31,13 @@ own_account = APIBlueprint("own_account", __name__, url_prefix="/api/me", tag=TA
     responses={429: "Too many requests from this address, or mails to the other"},
 )
 def request_reset(json_data: EmailAddress) -> MailOnItsWay:
-    mail_throttle.count("password-reset", canonical_email(json_data.email))
+    throttle.count_mail(canonical_email(json_data.email))
     accounts.request_reset(db.session(), json_data.email)
     return MailOnItsWay()
 
 
 @password_reset.post("/confirm")
-@limiter.limit(throttle.PER_ADDRESS)
+@limited(Limit.ACCOUNT_TOKEN)
 @password_reset.input(TokenAndPassword)
 @password_reset.output({}, status_code=204, description="The password is set, and all sessions have ended")
 @password_reset.doc(
@@ -44,12 +47,12 @@ def request_reset(json_data: EmailAddress) -> MailOnItsWay:
 )
 def reset(json_data: TokenAndPassword) -> tuple[str, int]:
     given = json_data.given()
-    accounts.reset_password(db.session(), given["token"], given["password"])
+    accounts.reset_password(db.session(), given["token"], given["password"], request.remote_addr)
     return "", 204
 
 
 @verify_email.post("")
-@limiter.limit(throttle.PER_ADDRESS)
+@limited(Limit.ACCOUNT_TOKEN)
 @verify_email.input(Token)
 @verify_email.output({}, status_code=204, description="The account has the new address")
 @verify_email.doc(
@@ -73,10 +76,11 @@ def change_email(json_data: Token) -> tuple[str, int]:
     summary="Change one's own password",
     description="Needs a fresh sign-in. The user gets a mail that says so.",
 )
+@costs(100)
 def change_password(json_data: NewPassword) -> tuple[str, int]:
     require_fresh()
     password = json_data.password.get_secret_value()
-    accounts.change_password(db.session(), current_membership().user_id, password, keep=current_session().id)
+    accounts.change_password(db.session(), current_membership(), password, keep=current_session().id)
     return "", 204
 
 
@@ -88,8 +92,9 @@ def change_password(json_data: NewPassword) -> tuple[str, int]:
     description="Needs a fresh sign-in. The address changes when the link in the mail to the new one is used.",
     responses={429: "Too many mails to this address"},
 )
+@costs(100)
 def request_email_change(json_data: EmailAddress) -> MailOnItsWay:
     require_fresh()
-    mail_throttle.count("email-change", canonical_email(json_data.email))
+    throttle.count_mail(canonical_email(json_data.email))
     accounts.request_email_change(db.session(), current_membership().user_id, json_data.email)
     return MailOnItsWay()

@@ -16,7 +16,7 @@ from app.audit import service as audit
 from app.audit.actors import Actor, act_as
 from app.database import UtcTimestamp, now, uuid7
 from app.errors import Conflict, Invalid
-from app.identity import sessions
+from app.identity import sessions, throttle
 from app.identity.models import Membership, OneTimeToken, Purpose, User
 from app.identity.one_time import LinkNotValid, fingerprint, new_token
 from app.identity.passwords import hash_password
@@ -44,31 +44,38 @@ def request_reset(session: Session, email: str) -> None:
     session.commit()
 
 
-def reset_password(session: Session, token: str, password: str) -> None:
+def reset_password(session: Session, token: str, password: str, address: str | None) -> None:
     """Set the password of the user to whom ``token`` was mailed, and end all sessions of the user. A second factor
-    stays. Raises :class:`LinkNotValid` and :class:`~app.errors.Invalid`."""
-    if session.scalar(select(OneTimeToken.id).where(*_good(token, Purpose.RESET_PASSWORD))) is None:
-        raise LinkNotValid
+    stays; failures to sign in are forgiven.
+
+    address: of the client. Raises :class:`LinkNotValid` and :class:`~app.errors.Invalid`.
+    """
+    good = _good(token, Purpose.RESET_PASSWORD)
+    email = session.scalar(select(User.email).join(OneTimeToken, OneTimeToken.user_id == User.id).where(*good))
     session.rollback()
-    password_hash = hash_password(password)
+    if email is None:
+        raise LinkNotValid
+    password_hash = hash_password(password, email=email)
     user_id, _ = _use_token(session, token, Purpose.RESET_PASSWORD)
+    throttle.forgive(session, email, address)
     _replace_password(session, user_id, password_hash, "password.reset")
 
 
-def change_password(session: Session, user_id: UUID, password: str, keep: UUID) -> None:
-    """Set a user's password, and end the user's sessions except the one with the id ``keep``.
+def change_password(session: Session, membership: Membership, password: str, keep: UUID) -> None:
+    """Set the password of a member's account, and end its sessions except the one with the id ``keep``.
 
     Raises :class:`~app.errors.Invalid`.
     """
-    _replace_password(session, user_id, hash_password(password), "password.changed", keep)
+    password_hash = hash_password(password, email=membership.user.email, subdomain=membership.tenant.subdomain)
+    _replace_password(session, membership.user_id, password_hash, "password.changed", keep)
 
 
 def set_password(session: Session, email: str, read_password: Callable[[], str]) -> None:
     """Replace a user's password by what ``read_password`` gives, called only if there is such a user, and end the
     user's sessions. Raises :class:`~app.errors.NotFound` and :class:`~app.errors.Invalid`."""
-    user_id = get_user(session, email).id
+    user_id, email = get_user(session, email).id, canonical_email(email)
     session.rollback()  # whoever types a password takes their time
-    _replace_password(session, user_id, hash_password(read_password()), "password.changed")
+    _replace_password(session, user_id, hash_password(read_password(), email=email), "password.changed")
 
 
 def request_email_change(session: Session, user_id: UUID, email: str) -> None:
@@ -107,10 +114,11 @@ def change_email(session: Session, token: str) -> None:
     session.commit()
 
 
-def prepare_account(session: Session, email: str, password: str | None) -> str | None:
+def prepare_account(session: Session, email: str, password: str | None, subdomain: str) -> str | None:
     """The hash of the password with which whoever has confirmed ``email`` begins, or None for somebody who has an
     account, and keeps its password. Ends the transaction.
 
+    subdomain: of the tenant that the account is for.
     Raises :class:`~app.errors.Invalid` for a password that is missing, or too much, or cannot be used, and
     :class:`LinkNotValid` for a user who is disabled.
     """
@@ -119,7 +127,7 @@ def prepare_account(session: Session, email: str, password: str | None) -> str |
     if found is None:
         if password is None:
             raise _password_problem("is needed: there is no account with this address yet")
-        return hash_password(password)
+        return hash_password(password, email=email, subdomain=subdomain)
     if found.disabled_at is not None:
         raise LinkNotValid
     if password is not None:

@@ -7,17 +7,19 @@ from uuid import UUID
 
 from apiflask import APIBlueprint
 from flask import current_app, request
-from flask_limiter.util import get_remote_address
 
 from app.audit.actors import Actor, act_as
 from app.audit.requests import refusal_is_recorded
 from app.database import now
 from app.errors import Unauthenticated
-from app.extensions import db, limiter
+from app.extensions import db
 from app.identity import service, sessions, throttle, tokens
 from app.identity.access import current_membership, current_session, current_token_id
 from app.identity.models import UserSession
 from app.identity.schemas import Credentials, Me, Proof, SessionOut, Tokens
+from app.limits.budget import costs
+from app.limits.counting import limited
+from app.limits.limit import Limit
 from app.pagination import Page, PageQuery
 from app.tenancy import enter_tenant_scope
 
@@ -30,7 +32,7 @@ me = APIBlueprint("me", __name__, url_prefix="/api/me", tag="Sign-in")
 
 
 @login.post("")
-@limiter.limit(throttle.PER_ADDRESS)
+@limited(Limit.SIGN_IN)
 @login.input(Credentials)
 @login.output(Tokens, description="Signed in")
 @login.doc(
@@ -42,11 +44,10 @@ me = APIBlueprint("me", __name__, url_prefix="/api/me", tag="Sign-in")
 )
 def sign_in(json_data: Credentials) -> dict[str, Any]:
     account, session = service.account_of(json_data.email), db.session()
-    attempt = throttle.Attempt(account, get_remote_address())
-    attempt.count()
+    attempt = throttle.Attempt(account, request.remote_addr)
+    attempt.count(session)
     try:
         user_id = service.authenticate(session, account, json_data.password.get_secret_value())
-        attempt.succeeded()
         membership = service.choose_membership(session, user_id, json_data.tenant)
     except Unauthenticated:
         service.record_refusal(session, account)
@@ -54,7 +55,8 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
         raise
     enter_tenant_scope(membership.tenant_id)
     act_as(Actor("user", user_id, account))
-    started = sessions.start(session, membership, get_remote_address(), request.user_agent.string)
+    attempt.succeeded(session)
+    started = sessions.start(session, membership, request.remote_addr, request.user_agent.string)
     return _tokens(started, user_id)
 
 
@@ -64,13 +66,14 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
     summary="Get new tokens for a refresh token",
     description="Which is used up by this. A second use ends the session: one of the two is not who signed in.",
 )
+@costs(10)
 def renew() -> dict[str, Any]:
     renewed = sessions.renew(db.session(), current_session().id, current_token_id())
     return _tokens(renewed, current_membership().user_id)
 
 
 @reauthenticate.post("")
-@limiter.limit(throttle.PER_ADDRESS)
+@limited(Limit.SIGN_IN)
 @reauthenticate.input(Proof)
 @reauthenticate.output({}, status_code=204, description="Proved, for the next five minutes")
 @reauthenticate.doc(
@@ -81,17 +84,18 @@ def renew() -> dict[str, Any]:
         429: "Too many attempts from this address, or to sign in to this account",
     },
 )
+@costs(100)
 def prove(json_data: Proof) -> tuple[str, int]:
     membership, asking = current_membership(), current_session()
-    attempt = throttle.Attempt(membership.user.email, get_remote_address())
-    attempt.count()
+    attempt = throttle.Attempt(membership.user.email, request.remote_addr)
+    attempt.count(db.session())
     try:
         service.authenticate(db.session(), membership.user.email, json_data.password.get_secret_value())
     except Unauthenticated:
         service.record_refusal(db.session(), membership.user.email)
         refusal_is_recorded()
         raise
-    attempt.succeeded()
+    attempt.succeeded(db.session())
     sessions.set_authenticated(db.session(), asking.id)
     return "", 204
 
@@ -99,6 +103,7 @@ def prove(json_data: Proof) -> tuple[str, int]:
 @logout.post("")
 @logout.output({}, status_code=204, description="Signed out")
 @logout.doc(summary="Sign out: end the session that asks")
+@costs(0)
 def sign_out() -> tuple[str, int]:
     sessions.end(db.session(), current_membership().user_id, current_session().id)
     return "", 204
@@ -108,6 +113,7 @@ def sign_out() -> tuple[str, int]:
 @sessions_api.input(PageQuery, location="query")
 @sessions_api.output(Page[SessionOut], description="A page of them")
 @sessions_api.doc(summary="List one's own sessions, newest first")
+@costs(20)
 def list_page(query_data: PageQuery) -> dict[str, Any]:
     items, following = sessions.list_page(db.session(), current_membership().user_id, query_data)
     return {"items": [_shown(item) for item in items], "next": following}
@@ -116,6 +122,7 @@ def list_page(query_data: PageQuery) -> dict[str, Any]:
 @sessions_api.delete("/<uuid:session_id>")
 @sessions_api.output({}, status_code=204, description="Ended")
 @sessions_api.doc(summary="End one of one's own sessions")
+@costs(0)
 def end(session_id: UUID) -> tuple[str, int]:
     sessions.end(db.session(), current_membership().user_id, session_id)
     return "", 204
@@ -124,6 +131,7 @@ def end(session_id: UUID) -> tuple[str, int]:
 @sessions_api.delete("")
 @sessions_api.output({}, status_code=204, description="Ended: also the one that asks")
 @sessions_api.doc(summary="Sign out everywhere: end all of one's own sessions")
+@costs(0)
 def end_all() -> tuple[str, int]:
     sessions.end_of_user(db.session(), current_membership().user_id)
     return "", 204
@@ -132,6 +140,7 @@ def end_all() -> tuple[str, int]:
 @me.get("")
 @me.output(Me, description="The user and the tenant")
 @me.doc(summary="Show who is signed in, and to which tenant")
+@costs(10)
 def show() -> Me:
     return Me.model_validate(current_membership())
 

@@ -1,4 +1,4 @@
-"""Users, their memberships of tenants, their sessions, and the links that they were mailed."""
+"""Users, their memberships and sessions, how often somebody failed to begin one, and the links that were mailed."""
 
 from __future__ import annotations
 
@@ -106,3 +106,18 @@ class UserSession(TenantOwned, Model):
     address: Mapped[str | None]
     user_agent: Mapped[str]
     membership: Mapped[Membership] = relationship()
+
+
+class SignInAllowance(Model):
+    """How many attempts to sign in to an account have failed since ``began_at``: see :mod:`app.identity.throttle`.
+
+    account: a keyed hash of the e-mail address, which need not be anybody's. network: where they came from, as
+    :func:`~app.limits.counting.network_of` tells it, or "anywhere".
+    """
+
+    __tablename__ = "sign_in_allowances"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    network: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[int]
+    began_at: Mapped[datetime] = mapped_column(UtcTimestamp(), index=True)

@@ -15,7 +15,7 @@ from app.database import now
 from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
 from app.identity.models import Membership, Role, User
-from app.identity.passwords import hash_password, is_outdated, verify_password
+from app.identity.passwords import hash_password, is_outdated, renew_hash, verify_password
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
@@ -57,7 +57,7 @@ def authenticate(session: Session, account: str, password: str) -> UUID:
         raise refused()
     if is_outdated(stored):
         renewed = update(User).where(User.id == user_id, User.password_hash == stored)
-        session.execute(renewed.values(password_hash=hash_password(password)))
+        session.execute(renewed.values(password_hash=renew_hash(password)))
         session.commit()
     return user_id
 
@@ -120,9 +120,11 @@ def get_user(session: Session, email: str) -> User:
     return user
 
 
-def add_user(session: Session, email: str, password: str) -> User:
-    """A new user, not committed yet. Raises :class:`~app.errors.Invalid`."""
-    user = User(email=canonical_email(email), password_hash=hash_password(password))
+def add_user(session: Session, email: str, password: str, subdomain: str = "") -> User:
+    """A new user, who will join the tenant with that subdomain, not committed yet. Raises
+    :class:`~app.errors.Invalid`."""
+    email = canonical_email(email)
+    user = User(email=email, password_hash=hash_password(password, email=email, subdomain=subdomain))
     session.add(user)
     return user
 
@@ -145,7 +147,7 @@ def create_user(
     user = find_user(session, email)
     if user is None:
         session.rollback()  # whoever types a password takes their time: nobody should wait for this transaction
-        user = add_user(session, email, read_password())
+        user = add_user(session, email, read_password(), subdomain)
     membership = add_membership(session, user, session.merge(tenant, load=False), role)
     try:
         session.flush()

@@ -1,43 +1,140 @@
-"""How often somebody may try to sign in.
+"""How often somebody may fail to sign in to an account, counted in the database: for good, and by all processes.
 
-Guesses at one account are limited wherever they come from. An address from which the account signed in lately has an
-allowance of its own, so that a stranger who uses up the common one does not lock the owner out.
+Guesses at one account are limited wherever they come from. A network from which the account signed in lately has an
+allowance of its own, so that a stranger who uses up the common one does not lock the owner out; and whoever sets a new
+password by the link that was mailed to the account has one, too.
 """
 
 from __future__ import annotations
 
-import hashlib
-import time
-from typing import Final
+import hmac
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from limits import parse
+from flask import current_app, request
+from sqlalchemy import case, delete, select, tuple_, union
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
 
+from app.database import now
 from app.errors import TooManyRequests
-from app.extensions import limiter
+from app.identity.models import Membership, SignInAllowance, User, UserSession
+from app.limits import counting
+from app.limits.counting import NOWHERE, network_of
+from app.limits.limit import Limit
+from app.tenancy import system_scope
 
-PER_ADDRESS: Final = "10 per minute"
-PER_ACCOUNT: Final = parse("20 per hour")
-KNOWN_ADDRESS_SECONDS: Final = 30 * 24 * 3600
+KNOWN: Final = timedelta(days=30)
+ANYWHERE: Final = "anywhere"
+REMOVED_AT_ONCE: Final = 100
+
+_ALLOWANCES: Final = SignInAllowance.metadata.tables["sign_in_allowances"]
+_INSERT: Final[dict[str, Any]] = {"postgresql": postgresql.insert(_ALLOWANCES), "sqlite": sqlite.insert(_ALLOWANCES)}
+_KEY: Final = ["account", "network"]
 
 
 class Attempt:
-    """An attempt to sign in to ``account``, an e-mail address, from ``address``. It counts as a failure until it
-    succeeds, so that any number of guesses at the same time are counted too."""
+    """An attempt to sign in to ``account``, as :func:`~app.identity.service.account_of` tells it, from ``address``.
 
-    def __init__(self, account: str, address: str) -> None:
-        account = hashlib.sha256(account.encode()).hexdigest()  # the storage need not know who our users are
-        self._known_address = f"signed-in/{account}/{address}"
-        known = int(limiter.storage.get(self._known_address)) > 0
-        self._allowance = ("sign-in", account, address if known else "anywhere")
+    It counts as a failure until it succeeds: so any number of guesses at the same time are counted before the first of
+    them is verified.
+    """
 
-    def count(self) -> None:
-        """Raises :class:`~app.errors.TooManyRequests` when there were too many."""
-        if not limiter.limiter.hit(PER_ACCOUNT, *self._allowance):
-            reset = limiter.limiter.get_window_stats(PER_ACCOUNT, *self._allowance).reset_time
+    def __init__(self, account: str, address: str | None) -> None:
+        self._account, self._key = account, _hash(account)
+        self._network = self._here = network_of(address)
+
+    def count(self, session: Session) -> None:
+        """Count it, committed. Does the same work whether or not there is such an account.
+
+        Raises :class:`~app.errors.TooManyRequests` when there were too many.
+        """
+        moment, window = now(), _window()
+        networks = _known_networks(session, self._account, self._key, moment)
+        self._network = self._here if self._here in networks else ANYWHERE
+        failures, began_at = _count_failure(session, self._key, self._network, moment)
+        _remove_expired(session, moment)
+        session.commit()
+        if failures > counting.rate(Limit.SIGN_IN_FAILURES).amount:
             detail = "Too many attempts to sign in to this account: wait before trying again."
-            raise TooManyRequests(detail, retry_after=max(1, round(reset - time.time())))
+            raise TooManyRequests(detail, max(1, round((began_at + window - moment).total_seconds())))
 
-    def succeeded(self) -> None:
-        """Forget the failures, and remember where the owner of the account is."""
-        limiter.limiter.clear(PER_ACCOUNT, *self._allowance)
-        limiter.storage.incr(self._known_address, KNOWN_ADDRESS_SECONDS)
+    def succeeded(self, session: Session) -> None:
+        """Forget the failures. Not committed: to be called before the session is started that makes the network a known
+        one."""
+        own = _ALLOWANCES.c.account == self._key, _ALLOWANCES.c.network == self._network
+        session.execute(delete(_ALLOWANCES).where(*own))
+
+
+def forgive(session: Session, account: str, address: str | None) -> None:
+    """Forget all failures, and give ``address`` an allowance of its own: for whoever has set a new password by a link
+    that was mailed to the account. Not committed."""
+    key = _hash(account)
+    session.execute(delete(_ALLOWANCES).where(_ALLOWANCES.c.account == key))
+    insert = _insert(session, key, network_of(address), failures=0, began_at=now())
+    begin_again = {"failures": insert.excluded.failures, "began_at": insert.excluded.began_at}
+    session.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=begin_again))
+
+
+def count_mail(email: str) -> None:
+    """To be called before a route sends mail to an address that anybody may name, whether or not it is an account's.
+
+    Each route counts by itself: who asks for one kind of mail in somebody's name does not keep another from them.
+    Raises :class:`~app.errors.TooManyRequests`.
+    """
+    refusal = "Too many mails to this address: wait before trying again."
+    counting.count(Limit.RECIPIENT, request.endpoint or "", _hash(email), refusal=refusal)
+
+
+def _known_networks(session: Session, account: str, key: str, moment: datetime) -> set[str]:
+    """Those with an allowance of their own. One query, also for what cannot exist."""
+    signed_in = (
+        select(UserSession.address)
+        .join(UserSession.membership)
+        .join(Membership.user)
+        .where(User.email == account, UserSession.started_at > moment - KNOWN)
+    )
+    own = select(_ALLOWANCES.c.network).where(_ALLOWANCES.c.account == key, _ALLOWANCES.c.began_at > moment - _window())
+    with system_scope():  # a user's sessions may be in several tenants
+        found = set(session.scalars(union(signed_in, own)))
+    return (found | {network_of(address) for address in found}) - {ANYWHERE, NOWHERE}
+
+
+def _count_failure(session: Session, key: str, network: str, moment: datetime) -> tuple[int, datetime]:
+    """How many there were, with this one, and since when. One statement, which the database carries out one at a time
+    for each allowance."""
+    insert = _insert(session, key, network, failures=1, began_at=moment)
+    expired = _ALLOWANCES.c.began_at <= moment - _window()
+    one_more = {
+        "failures": case((expired, 1), else_=_ALLOWANCES.c.failures + 1),
+        "began_at": case((expired, insert.excluded.began_at), else_=_ALLOWANCES.c.began_at),
+    }
+    counted = insert.on_conflict_do_update(index_elements=_KEY, set_=one_more)
+    failures, began_at = session.execute(counted.returning(_ALLOWANCES.c.failures, _ALLOWANCES.c.began_at)).one()
+    return failures, began_at
+
+
+def _remove_expired(session: Session, moment: datetime) -> None:
+    """A few of anybody's, so that there are never many. Rows that somebody else is at are passed over: nobody waits."""
+    expired = (
+        select(_ALLOWANCES.c.account, _ALLOWANCES.c.network)
+        .where(_ALLOWANCES.c.began_at <= moment - _window())
+        .limit(REMOVED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(delete(_ALLOWANCES).where(tuple_(_ALLOWANCES.c.account, _ALLOWANCES.c.network).in_(expired)))
+
+
+def _insert(session: Session, key: str, network: str, *, failures: int, began_at: datetime) -> Any:
+    values = {"account": key, "network": network, "failures": failures, "began_at": began_at}
+    return _INSERT[session.connection().dialect.name].values(values)
+
+
+def _window() -> timedelta:
+    return timedelta(seconds=counting.rate(Limit.SIGN_IN_FAILURES).get_expiry())
+
+
+def _hash(email: str) -> str:
+    """What stands for an e-mail address, whether or not it is a user's: the storage need not know who our users are."""
+    key: bytes = current_app.config["SECRET_KEY"]
+    return hmac.digest(key, f"e-mail/{email}".encode("utf-8", "surrogatepass"), "sha256").hex()

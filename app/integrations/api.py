@@ -13,6 +13,7 @@ from app.extensions import db
 from app.identity.access import current_membership
 from app.integrations.schemas import Changes, DeleteQuery, Written
 from app.integrations.service import Integrations
+from app.limits.budget import costs
 from app.pagination import Page, PageQuery
 from app.schemas import Input, VersionedRecord
 
@@ -50,6 +51,7 @@ def integration_routes(
     @api.input(schemas.given)
     @api.output(schemas.created, status_code=201, description="As it is stored now")
     @api.doc(summary=f"Create {one}")
+    @costs(10)
     def create(json_data: Input) -> tuple[Written, dict[str, str]]:
         given = json_data.given()
         row = integrations.create(db.session(), current_membership().tenant_id, given)
@@ -59,6 +61,7 @@ def integration_routes(
     @api.input(PageQuery, location="query")
     @api.output(schemas.page, description="A page")
     @api.doc(summary=f"List the {several}, newest first")
+    @costs(20)
     def list_page(query_data: PageQuery) -> dict[str, Any]:
         items, following = integrations.list_page(db.session(), current_membership().tenant_id, query_data)
         return {"items": items, "next": following}
@@ -66,6 +69,7 @@ def integration_routes(
     @api.get("/<uuid:id>")
     @api.output(schemas.shown, description="As it is now")
     @api.doc(summary=f"Show {one}")
+    @costs(10)
     def show(id: UUID) -> VersionedRecord:
         return schemas.shown.model_validate(integrations.get(db.session(), current_membership().tenant_id, id))
 
@@ -77,6 +81,7 @@ def integration_routes(
         description="Fields that are left out stay as they are; null removes what a field holds.",
         responses=[409],
     )
+    @costs(10)
     def change(id: UUID, json_data: Changes) -> Written:
         tenant_id, changes = current_membership().tenant_id, json_data.given()
         version = changes.pop("version", None)
@@ -86,6 +91,7 @@ def integration_routes(
     @api.input(DeleteQuery, location="query")
     @api.output({}, status_code=204, description="It is gone")
     @api.doc(summary=f"Delete {one}", responses=[409])
+    @costs(10)
     def delete(id: UUID, query_data: DeleteQuery) -> tuple[str, int]:
         integrations.delete(db.session(), current_membership().tenant_id, id, query_data.version)
         return "", 204

@@ -13,6 +13,7 @@ from app.identity import sessions
 from app.identity.access import current_membership, require_fresh
 from app.identity.models import Membership
 from app.integrations.schemas import DeleteQuery
+from app.limits.budget import costs
 from app.pagination import Page, PageQuery
 from app.tenants import team
 from app.tenants.schemas import MemberChanges, MemberOut
@@ -27,6 +28,7 @@ CONFLICT = "The member has another version by now, or is the tenant's last owner
 @api.input(PageQuery, location="query")
 @api.output(Page[MemberOut], description="A page")
 @api.doc(summary="List the members, newest first")
+@costs(20)
 def list_page(query_data: PageQuery) -> dict[str, Any]:
     items, following = team.list_page(db.session(), current_membership().tenant_id, query_data)
     return {"items": _shown(items), "next": following}
@@ -35,6 +37,7 @@ def list_page(query_data: PageQuery) -> dict[str, Any]:
 @api.get("/<uuid:id>")
 @api.output(MemberOut, description="As it is now")
 @api.doc(summary="Show a member")
+@costs(10)
 def show(id: UUID) -> MemberOut:
     return _shown([team.get(db.session(), current_membership().tenant_id, id)])[0]
 
@@ -47,6 +50,7 @@ def show(id: UUID) -> MemberOut:
     description="Needs a fresh sign-in. It counts from the next request on; who is disabled is signed out.",
     responses={403: FORBIDDEN, 409: CONFLICT},
 )
+@costs(10)
 def change(id: UUID, json_data: MemberChanges) -> MemberOut:
     require_fresh()
     changes = json_data.given()
@@ -62,6 +66,7 @@ def change(id: UUID, json_data: MemberChanges) -> MemberOut:
     description="Needs a fresh sign-in. Everybody may remove themselves, except the tenant's last owner.",
     responses={403: FORBIDDEN, 409: CONFLICT},
 )
+@costs(10)
 def remove(id: UUID, query_data: DeleteQuery) -> tuple[str, int]:
     require_fresh()
     team.remove(db.session(), current_membership(), id, query_data.version)

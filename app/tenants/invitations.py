@@ -91,7 +91,7 @@ def accept(session: Session, token: str, password: str | None) -> Membership:
     :class:`~app.errors.Conflict`.
     """
     found = _find(session, token)
-    password_hash = accounts.prepare_account(session, found.email, password)
+    password_hash = accounts.prepare_account(session, found.email, password, found.subdomain)
     with tenant_scope(found.tenant_id):
         used = delete(Invitation).where(*_good(token)).returning(Invitation.id, Invitation.role)
         row = session.execute(used.execution_options(synchronize_session=False)).one_or_none()
@@ -114,12 +114,14 @@ def accept(session: Session, token: str, password: str | None) -> Membership:
 
 class _Found(NamedTuple):
     tenant_id: UUID
+    subdomain: str
     email: str
 
 
 def _find(session: Session, token: str) -> _Found:
     with system_scope():  # whose invitation it is, is what is being found out
-        row = session.execute(select(Invitation.tenant_id, Invitation.email).where(*_good(token))).one_or_none()
+        wanted = select(Tenant.id, Tenant.subdomain, Invitation.email).join(Tenant, Tenant.id == Invitation.tenant_id)
+        row = session.execute(wanted.where(*_good(token))).one_or_none()
     session.rollback()
     if row is None:
         raise LinkNotValid

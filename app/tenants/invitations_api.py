@@ -8,12 +8,14 @@ from uuid import UUID
 from apiflask import APIBlueprint
 from flask import url_for
 
-from app.extensions import db, limiter
+from app.extensions import db
 from app.identity import throttle
 from app.identity.access import current_membership, require_fresh
 from app.identity.models import Role
 from app.identity.service import canonical_email
-from app.mail import throttle as mail_throttle
+from app.limits.budget import costs
+from app.limits.counting import limited
+from app.limits.limit import Limit
 from app.pagination import Page, PageQuery
 from app.tenants import invitations
 from app.tenants.models import Invitation
@@ -35,9 +37,10 @@ acceptance = APIBlueprint("acceptance", __name__, url_prefix="/api/invitations/a
         429: "Too many mails to this address",
     },
 )
+@costs(100)
 def create(json_data: InvitationIn) -> tuple[InvitationOut, dict[str, str]]:
     require_fresh()
-    mail_throttle.count(f"invitation/{current_membership().tenant_id}", canonical_email(json_data.email))
+    throttle.count_mail(canonical_email(json_data.email))
     invitation = invitations.create(db.session(), current_membership(), json_data.email, Role(json_data.role))
     return _shown(invitation), {"Location": url_for("invitations.show", id=invitation.id)}
 
@@ -46,6 +49,7 @@ def create(json_data: InvitationIn) -> tuple[InvitationOut, dict[str, str]]:
 @api.input(PageQuery, location="query")
 @api.output(Page[InvitationOut], description="A page")
 @api.doc(summary="List the invitations that were not accepted yet, newest first")
+@costs(20)
 def list_page(query_data: PageQuery) -> dict[str, Any]:
     items, following = invitations.list_page(db.session(), current_membership().tenant_id, query_data)
     return {"items": [_shown(item) for item in items], "next": following}
@@ -54,6 +58,7 @@ def list_page(query_data: PageQuery) -> dict[str, Any]:
 @api.get("/<uuid:id>")
 @api.output(InvitationOut, description="As it is now")
 @api.doc(summary="Show an invitation")
+@costs(10)
 def show(id: UUID) -> InvitationOut:
     return _shown(invitations.get(db.session(), current_membership().tenant_id, id))
 
@@ -61,6 +66,7 @@ def show(id: UUID) -> InvitationOut:
 @api.delete("/<uuid:id>")
 @api.output({}, status_code=204, description="It is gone: its link is void")
 @api.doc(summary="Take an invitation back", description="Needs a fresh sign-in.")
+@costs(10)
 def revoke(id: UUID) -> tuple[str, int]:
     require_fresh()
     invitations.revoke(db.session(), current_membership().tenant_id, id)
@@ -68,7 +74,7 @@ def revoke(id: UUID) -> tuple[str, int]:
 
 
 @acceptance.post("")
-@limiter.limit(throttle.PER_ADDRESS)
+@limited(Limit.ACCOUNT_TOKEN)
 @acceptance.input(Confirmation)
 @acceptance.output(Joined, description="Who can sign in to the tenant now, and as what")
 @acceptance.doc(

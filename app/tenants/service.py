@@ -53,7 +53,7 @@ def create_tenant(
     owner = identity.find_user(session, owner_email)
     if owner is None:
         session.rollback()  # whoever types a password takes their time: nobody should wait for this transaction
-        owner = identity.add_user(session, owner_email, read_password())
+        owner = identity.add_user(session, owner_email, read_password(), tenant.subdomain)
     membership = identity.add_membership(session, owner, tenant, Role.OWNER)
     try:
         session.flush()

@@ -65,7 +65,7 @@ def confirm(session: Session, token: str, password: str | None, subdomain: str |
     session.expunge(wanted)
     tenant = checked_tenant(wanted.tenant_name, subdomain or wanted.subdomain, wanted.time_zone)
     _require_free(session, tenant.subdomain)
-    password_hash = accounts.prepare_account(session, wanted.email, password)
+    password_hash = accounts.prepare_account(session, wanted.email, password, tenant.subdomain)
     tenant.id = uuid7()
     with tenant_scope(tenant.id):
         used = delete(SignUp).where(*_good(token)).returning(SignUp.id)

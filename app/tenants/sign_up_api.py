@@ -6,11 +6,12 @@ from apiflask import APIBlueprint
 from flask import current_app
 
 from app.errors import Forbidden
-from app.extensions import db, limiter
+from app.extensions import db
 from app.identity import throttle
 from app.identity.schemas import MailOnItsWay
 from app.identity.service import canonical_email
-from app.mail import throttle as mail_throttle
+from app.limits.counting import limited
+from app.limits.limit import Limit
 from app.tenants import sign_up as service
 from app.tenants.schemas import Joined, SignUpConfirmation, SignUpIn
 
@@ -20,7 +21,7 @@ CLOSED = "Nobody can sign up here by themselves"
 
 
 @api.post("")
-@limiter.limit(throttle.PER_ADDRESS)
+@limited(Limit.ACCOUNT_MAIL)
 @api.input(SignUpIn)
 @api.output(MailOnItsWay, status_code=202, description="Sent, whether there is an account or not")
 @api.doc(
@@ -34,13 +35,13 @@ CLOSED = "Nobody can sign up here by themselves"
 )
 def request(json_data: SignUpIn) -> MailOnItsWay:
     _require_open()
-    mail_throttle.count("sign-up", canonical_email(json_data.email))
+    throttle.count_mail(canonical_email(json_data.email))
     service.request(db.session(), **json_data.model_dump())
     return MailOnItsWay()
 
 
 @api.post("/confirm")
-@limiter.limit(throttle.PER_ADDRESS)
+@limited(Limit.ACCOUNT_TOKEN)
 @api.input(SignUpConfirmation)
 @api.output(Joined, status_code=201, description="The tenant, and its owner, who can sign in now")
 @api.doc(

@@ -58,11 +58,8 @@ def test_what_was_not_altered_verifies_across_seals_and_tenants(session, alice):
     assert (second.number, second.events, second.previous) == (2, 2, first.digest)
     assert seals.seal(session) is None
     verified = seals.verify(session, first.digest)
-    assert (verified.seals, verified.events, verified.problems) == (
-        2,
-        8,
-        [],
-    )  # with those of the sessions that the cast began, three
+    # And three of the sessions that the cast began.
+    assert (verified.seals, verified.events, verified.problems) == (2, 5 + 3, [])
     assert verified.unsealed >= 1
 
 
@@ -149,5 +146,10 @@ def test_seals_outlive_a_rotation_of_the_master_key(app, settings):
         digest = seals.seal(db.session()).digest
     with running(replace(settings, keyring=Keyring(OTHER, [settings.keyring.primary]))) as rotated:
         assert rotated.test_cli_runner().invoke(args=["rotate-encryption-key"]).exit_code == 0
+        old = settings.keyring.primary.id
+        assert rotated.test_cli_runner().invoke(args=["encryption", "retire", old]).exit_code == 0
     with running(replace(settings, keyring=Keyring(OTHER))) as later, in_database(later):
         assert seals.verify(db.session(), digest).problems == []
+        told = {event.action: event.details for event in db.session.scalars(select(AuditEvent))}
+        assert told["encryption_key.retired"] == {"key_id": old}
+        assert told["encryption_key.rotated"]["key_id"] == OTHER.id

@@ -8,13 +8,14 @@ from io import BytesIO
 from uuid import UUID, uuid4
 
 import pytest
+from limits import parse
 from sqlalchemy import event, text, update
 from werkzeug.test import create_environ, run_wsgi_app
 
-from app.calls import throttle
 from app.encryption import sealed
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
+from app.limits.limit import Limit
 from app.phone_systems.models import PhoneSystem
 from app.tenants import service as tenants
 from tests.calls.conftest import basic, make_hook
@@ -221,8 +222,8 @@ def test_deliveries_that_are_let_in_do_not_count_as_refusals(hook):
     assert {hook.deliver().status_code for _ in range(70)} == {201, 200}
 
 
-def test_deliveries_of_one_phone_system_are_limited(hook, app, alice, monkeypatch):
-    monkeypatch.setattr(throttle, "DELIVERIES", throttle.parse("3 per minute"))
+def test_deliveries_of_one_phone_system_are_limited(hook, app, alice):
+    app.extensions["rates"] |= {Limit.DELIVERIES: parse("3 per minute")}
     assert [hook.deliver().status_code for _ in range(4)] == [201, 200, 200, 429]
     assert make_hook(app, alice).deliver().status_code == 201
     assert hook.deliver(environ_base={"REMOTE_ADDR": "192.0.2.1"}).status_code == 200

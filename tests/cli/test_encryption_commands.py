@@ -14,6 +14,7 @@ from tests.encryption.databases import DIALECTS, ROOT, Database, id_of, new_key
 
 COLUMNS = [
     "api_credentials.secret",
+    "audit_seals.content",
     "mails.content",
     "payment_accounts.client_secret",
     "phone_systems.password",
@@ -66,6 +67,7 @@ def test_status_is_told_as_json_in_the_documented_shape(database, key, old, rows
         "fallbacks": [id_of(old)],
         "columns": [
             {"column": "api_credentials.secret", "null": 0, "keys": {}},
+            {"column": "audit_seals.content", "null": 0, "keys": {}},
             {"column": "mails.content", "null": 0, "keys": {}},
             {"column": "payment_accounts.client_secret", "null": 0, "keys": {}},
             {"column": "phone_systems.password", "null": 0, "keys": {id_of(old): 2, id_of(key): 1}},

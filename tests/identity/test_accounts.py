@@ -27,8 +27,8 @@ def reset(client, token, password=NEW):
     return post(client, "/api/password-reset/confirm", token=token, password=password)
 
 
-def sign_in(client, email, password):
-    return post(client, "/api/login", email=email, password=password)
+def sign_in(client, email, password, **more):
+    return post(client, "/api/login", email=email, password=password, **more)
 
 
 class TestReset:
@@ -104,6 +104,15 @@ class TestReset:
         assert mailbox.subjects(alice.email)[1:] == ["Your password was changed"]
 
     @on_sqlite
+    def test_it_lets_somebody_in_who_was_locked_out(self, client, alice, mailbox):
+        for number in range(21):
+            sign_in(client, alice.email, "wrong", address=f"198.51.100.{number}")
+        assert sign_in(client, alice.email, PASSWORD, address="203.0.113.1").status_code == 429
+        ask(client, alice.email)
+        assert reset(client, mailbox.token(alice.email)).status_code == 204
+        assert sign_in(client, alice.email, NEW, address="203.0.113.1").status_code == 200
+
+    @on_sqlite
     def test_a_token_is_in_the_mail_alone(self, app, client, alice, mailbox):
         ask(client, alice.email)
         token = mailbox.token(alice.email)
@@ -154,7 +163,8 @@ class TestOnesOwnPassword:
 
     @on_sqlite
     def test_it_needs_a_fresh_sign_in_and_nothing_but_the_password(self, app, alice, mailbox):
-        assert post(alice.client, "/api/me/password", password="short").status_code == 422
+        for unfit in ("short", "password1", alice.email, "acme2026!"):
+            assert post(alice.client, "/api/me/password", password=unfit).status_code == 422
         assert post(alice.client, "/api/me/password", password=NEW, role="owner").status_code == 422
         grow_stale(app)
         assert is_stale(post(alice.client, "/api/me/password", password=NEW))

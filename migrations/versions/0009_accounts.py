@@ -1,6 +1,6 @@
 """Sign-ups, invitations and one-time tokens; members can be disabled, and have a version
 
-Revision: 0008, after 0007
+Revision: 0009, after 0008
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from alembic import op
 from app.encryption.storage import UtcTimestamp
 from app.tenancy.floor import close_to_web_role, open_to_web_role
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,100 @@
+"""Counting: in Redis where there is one, so that all processes count together; else each in its own memory.
+
+Without an answer of Redis nothing that is counted is done: the storage's error becomes a 503.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar, cast
+
+from flask import Flask, current_app, request
+from limits import RateLimitItem
+
+from app.errors import TooManyRequests
+from app.extensions import limiter
+from app.limits.limit import Limit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TOO_MANY_REQUESTS: Final = "Too many requests: wait before trying again."
+NOWHERE: Final = "nowhere"
+
+
+def init_app(app: Flask, rates: Mapping[Limit, RateLimitItem]) -> None:
+    """Count every request to the API, before anything else is done about it."""
+    app.extensions["rates"] = rates
+    app.before_request(_count_request)
+
+
+def rate(limit: Limit) -> RateLimitItem:
+    """What is configured."""
+    return cast(Mapping[Limit, RateLimitItem], current_app.extensions["rates"])[limit]
+
+
+def count(limit: Limit, *whose: str, refusal: str = TOO_MANY_REQUESTS) -> None:
+    """Count one more. ``whose``: what tells apart those who are counted by themselves.
+
+    Raises :class:`~app.errors.TooManyRequests`, with the words of ``refusal``, when that is one too many.
+    """
+    spend(rate(limit), 1, limit.name, *whose, refusal=refusal)
+
+
+def check(limit: Limit, *whose: str, refusal: str = TOO_MANY_REQUESTS) -> None:
+    """As :func:`count`, without counting: whether one more would be too many."""
+    item = rate(limit)
+    if not limiter.limiter.test(item, limit.name, *whose):
+        raise _too_many(item, limit.name, *whose, refusal=refusal)
+
+
+def spend(item: RateLimitItem, units: int, *whose: str, refusal: str) -> None:
+    """Count several at once, in one question to the storage. Raises :class:`~app.errors.TooManyRequests`."""
+    if not limiter.limiter.hit(item, *whose, cost=units):
+        raise _too_many(item, *whose, refusal=refusal)
+
+
+def limited(limit: Limit) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorates a view: each call counts for the client's address, also one whose input is not valid."""
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        @wraps(view)
+        def counted(*args: P.args, **kwargs: P.kwargs) -> R:
+            count(limit, client_network())
+            return view(*args, **kwargs)
+
+        return counted
+
+    return decorate
+
+
+def client_network() -> str:
+    """For whom the request counts: see :func:`network_of`."""
+    return network_of(request.remote_addr)
+
+
+def network_of(address: str | None) -> str:
+    """The IPv4 address, or the /64 network of an IPv6 address: a single customer has at least that many of those to
+    choose from. What a proxy in front gives that is no address counts as one."""
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return NOWHERE
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(ip), 64), strict=False))
+
+
+def _count_request() -> None:
+    if request.path.startswith("/api/"):
+        count(Limit.API, client_network())
+
+
+def _too_many(item: RateLimitItem, *whose: str, refusal: str) -> TooManyRequests:
+    reset = limiter.limiter.get_window_stats(item, *whose).reset_time
+    return TooManyRequests(refusal, retry_after=max(1, round(reset - time.time())))

@@ -1,0 +1,111 @@
+"""Who may call which route: every route, every kind of caller."""
+
+import re
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select, update
+
+from app.extensions import db
+from app.identity import sessions, tokens
+from app.identity.models import Membership, Role
+from tests.conftest import in_database, signed_in
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+PEOPLE = {"member", "admin", "owner"}
+MANAGERS = {"admin", "owner"}
+EVERYBODY = {"stranger", "refresh token"} | PEOPLE
+
+MATRIX = {
+    "GET /": EVERYBODY,
+    "GET /docs": EVERYBODY,
+    "GET /docs/static/<path:filename>": EVERYBODY,
+    "GET /healthz": EVERYBODY,
+    "GET /openapi.json": EVERYBODY,
+    "GET /readyz": EVERYBODY,
+    "POST /api/login": EVERYBODY,
+    "POST /api/signup": EVERYBODY,
+    "POST /api/signup/confirm": EVERYBODY,
+    "POST /api/password-reset": EVERYBODY,
+    "POST /api/password-reset/confirm": EVERYBODY,
+    "POST /api/verify-email": EVERYBODY,
+    "POST /api/invitations/accept": EVERYBODY,
+    "POST /api/refresh": {"refresh token"},
+    "POST /api/logout": PEOPLE,
+    "POST /api/reauthenticate": PEOPLE,
+    "GET /api/sessions": PEOPLE,
+    "DELETE /api/sessions": PEOPLE,
+    "DELETE /api/sessions/<uuid:session_id>": PEOPLE,
+    "GET /api/me": PEOPLE,
+    "POST /api/me/password": PEOPLE,
+    "POST /api/me/email": PEOPLE,
+    "GET /api/members": PEOPLE,
+    "GET /api/members/<uuid:id>": PEOPLE,
+    "PATCH /api/members/<uuid:id>": PEOPLE,  # but for what it is about: see tests/tenants/test_team.py
+    "DELETE /api/members/<uuid:id>": PEOPLE,
+    "GET /api/invitations": MANAGERS,
+    "POST /api/invitations": MANAGERS,
+    "GET /api/invitations/<uuid:id>": MANAGERS,
+    "DELETE /api/invitations/<uuid:id>": MANAGERS,
+    "GET /api/calls": PEOPLE,
+    "GET /api/audit-events": MANAGERS,
+    "GET /api/phone-systems": MANAGERS,
+    "POST /api/phone-systems": MANAGERS,
+    "GET /api/phone-systems/<uuid:id>": MANAGERS,
+    "PATCH /api/phone-systems/<uuid:id>": MANAGERS,
+    "DELETE /api/phone-systems/<uuid:id>": MANAGERS,
+    "GET /api/payment-accounts": MANAGERS,
+    "POST /api/payment-accounts": MANAGERS,
+    "GET /api/payment-accounts/<uuid:id>": MANAGERS,
+    "PATCH /api/payment-accounts/<uuid:id>": MANAGERS,
+    "DELETE /api/payment-accounts/<uuid:id>": MANAGERS,
+    "GET /api/api-credentials": MANAGERS,
+    "POST /api/api-credentials": MANAGERS,
+    "GET /api/api-credentials/<uuid:id>": MANAGERS,
+    "PATCH /api/api-credentials/<uuid:id>": MANAGERS,
+    "DELETE /api/api-credentials/<uuid:id>": MANAGERS,
+    "POST /hooks/<subdomain>/<phone_system_id>/cdr": set(),  # with webhook credentials alone
+}
+
+
+def routes(app):
+    for rule in app.url_map.iter_rules():
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            yield f"{method} {rule.rule}"
+
+
+def client_of(app, alice, caller):
+    """Alice's client, in that role, with a session of its own: some requests end it."""
+    if caller == "stranger":
+        return app.test_client()
+    with in_database(app):
+        membership = db.session.scalars(select(Membership).where(Membership.user_id == alice.user_id)).one()
+        started = sessions.start(db.session(), membership, None, "")
+        subject = tokens.Subject(alice.user_id, alice.tenant_id, started.id)
+        if caller != "refresh token":
+            return signed_in(app, subject)
+        token = tokens.refresh_token(subject, started.refresh_id, sessions.lifetime().absolute)
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return client
+
+
+def test_every_route_is_in_the_matrix(app):
+    assert sorted(routes(app)) == sorted(MATRIX)
+
+
+@pytest.mark.parametrize("caller", sorted(EVERYBODY))
+def test_a_route_lets_in_whom_the_matrix_says_and_nobody_else(app, alice, caller):
+    with in_database(app):
+        role = caller if caller in PEOPLE else Role.OWNER
+        db.session.execute(update(Membership).where(Membership.user_id == alice.user_id).values(role=role))
+        db.session.commit()
+    for route, callers in MATRIX.items():
+        method, rule = route.split(" ")
+        url = re.sub(r"<[^>]+>", str(UUID(int=0)), rule)
+        body = {} if method in ("POST", "PATCH") else None
+        status = client_of(app, alice, caller).open(url, method=method, json=body).status_code
+        is_known = caller in PEOPLE and callers & PEOPLE  # else it is not even the right kind of credentials
+        allowed = {200, 204, 404, 422} if caller in callers else {403} if is_known else {401}
+        assert status in allowed, (route, status)
