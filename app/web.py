@@ -67,9 +67,13 @@ def _require_checked_keys() -> None:
 
 def _require_json() -> None:
     """Bodies of another type are none of the API's, however they parse: a browser sends some of them across sites."""
-    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
-    if has_body and request.path.startswith("/api/") and not request.is_json:
+    if has_body() and request.path.startswith("/api/") and not request.is_json:
         raise UnsupportedMediaType("The body must be application/json.")
+
+
+def has_body() -> bool:
+    """Whether something follows the request's head."""
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers
 
 
 def _read_chunks() -> None:

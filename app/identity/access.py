@@ -19,6 +19,7 @@ from app.identity import sessions, tokens
 from app.identity.models import Membership, Role, UserSession
 from app.limits import budget
 from app.tenancy import enter_tenant_scope
+from app.web import has_body
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ def _identify(token_type: tokens.TokenType) -> None:
         enter_tenant_scope(subject.tenant_id)
         g.session = sessions.find(db.session(), *subject)
         act_as(Actor("user", subject.user_id, current_membership().user.email))
-        db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
+        if has_body():
+            db.session.commit()  # it may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except Unauthenticated as refusal:
         log.info("token refused, %s %s: %s", request.method, request.endpoint, refusal.detail)
         raise
