@@ -22,6 +22,7 @@ from app.credentials.api import api as credentials_api
 from app.database import engine_options
 from app.documentation.api import api as documentation_api
 from app.identity import access, sessions, tokens
+from app.identity.account_api import own_account, password_reset, verify_email
 from app.identity.api import login, logout, me, reauthenticate, refresh, sessions_api
 from app.identity.second_factor_api import api as second_factor_api
 from app.limits import budget, counting
@@ -30,6 +31,10 @@ from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
 from app.status.api import api as status_api
 from app.strict_json import StrictJSONProvider, StrictJSONRequest
+from app.tenants.api import api as members_api
+from app.tenants.invitations_api import acceptance
+from app.tenants.invitations_api import api as invitations_api
+from app.tenants.sign_up_api import api as sign_up_api
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
 
@@ -43,6 +48,13 @@ BLUEPRINTS = (
     (me, access.signed_in),
     (second_factor_api, access.signed_in),
     (api_keys_api, access.signed_in_owner_or_admin),
+    (own_account, access.signed_in),
+    (password_reset, access.public),
+    (verify_email, access.public),
+    (sign_up_api, access.public),
+    (members_api, access.signed_in),
+    (invitations_api, access.signed_in_owner_or_admin),
+    (acceptance, access.public),
     (phone_systems_api, access.owner_or_admin),
     (payments_api, access.owner_or_admin),
     (credentials_api, access.owner_or_admin),
@@ -80,6 +92,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
         ROTATION_DATABASE_URL=settings.rotation_database_url,
+        SIGN_UP_OPEN=settings.sign_up_open,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
         **extensions.limiter_options(settings.redis_url),
     )

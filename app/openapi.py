@@ -164,7 +164,7 @@ def _describe(operation: dict[str, Any], path: str, who: access.Who | None) -> N
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
     responses = operation["responses"]
-    if "201" in responses and path.startswith("/api/"):
+    if "201" in responses and path.startswith("/api/") and schemes:  # who signs up has to sign in before all else
         responses["201"]["headers"] = {"Location": _LOCATION}
     for status in _refusals(operation, path, who):
         named = responses.get(str(status), {})

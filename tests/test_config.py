@@ -100,11 +100,13 @@ def test_every_variable_arrives_in_its_setting():
         PORT="8080",
         JWT_ACCESS_TOKEN_EXPIRES="60",
         JWT_REFRESH_TOKEN_EXPIRES="3600",
+        SIGNUP="closed",
         FLASK_DEBUG="1",
         CORS_ORIGINS="https://app.acme.example, http://localhost:5173 ,",
         RATELIMIT_SIGN_IN="100 per 5 minutes",
         RATELIMIT_TENANT_BUDGET="500",
     )
+    assert (settings.sign_up_open, load().sign_up_open) == (False, True)
     assert settings.cors_origins == ("https://app.acme.example", "http://localhost:5173")
     assert settings.rates == default_rates() | {Limit.SIGN_IN: parse("100 per 5 minutes")}
     assert settings.tenant_budget == 500
@@ -604,6 +606,7 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "JWT_ACCESS_TOKEN_EXPIRES": "0",
             "JWT_REFRESH_TOKEN_EXPIRES": "0",
             "SESSION_IDLE_EXPIRES": "0",
+            "SIGNUP": "ajar",
             "AUDIT_RETENTION_DAYS": "0",
             "FLASK_DEBUG": "1",
             "RESEND_API_KEY": "re key",

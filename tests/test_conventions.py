@@ -30,6 +30,18 @@ OBJECTS = {
     "payment_accounts": ("/api/payment-accounts", {"provider": "paypal", "mode": "live", "client_secret": "hunter2"}),
     "api_credentials": ("/api/api-credentials", {"name": "Maps", "provider": "acme", "secret": "hunter2"}),
     "api_keys": ("/api/api-keys", {"name": "Wallboard", "role": "member"}),
+    "invitations": ("/api/invitations", {"email": "dora@acme.example", "role": "member"}),
+}
+
+# What anybody may ask for: to get in, or to use a link that was mailed.
+PUBLIC_ROUTES = {
+    "/api/login",
+    "/api/signup",
+    "/api/signup/confirm",
+    "/api/password-reset",
+    "/api/password-reset/confirm",
+    "/api/verify-email",
+    "/api/invitations/accept",
 }
 
 
@@ -40,6 +52,7 @@ SYSTEM_SCOPES = [
     ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
     ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
+    ("app/identity/accounts.py", "_record"),  # a change of an account is an event of each of its tenants
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
     ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
@@ -48,6 +61,8 @@ SYSTEM_SCOPES = [
     ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
     ("app/startup.py", "check_start"),  # registers the encryption key
     ("app/status/service.py", "_register_key_if_due"),
+    ("app/tenants/invitations.py", "_find"),  # finds out whose invitation a token is of
+    ("app/tenants/sign_up.py", "_require_free"),  # a subdomain differs from all other tenants'
     ("app/web.py", "_require_checked_keys"),
 ]
 
@@ -61,15 +76,18 @@ WEB_PRIVILEGES = {
     "calls": {"SELECT", "INSERT", "UPDATE"},
     "encryption_keys": {"SELECT"},
     "encryption_rotations": set(),
+    "invitations": {"SELECT", "INSERT", "DELETE"},
     "mails": {"SELECT", "INSERT", "UPDATE", "DELETE"},
-    "memberships": {"SELECT"},
+    "memberships": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "one_time_tokens": {"SELECT", "INSERT", "DELETE"},
     "payment_accounts": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "phone_systems": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "retired_encryption_keys": {"SELECT"},
     "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "sign_in_allowances": {"SELECT", "INSERT", "UPDATE", "DELETE"},
-    "tenants": {"SELECT"},
-    "users": {"SELECT", "UPDATE"},
+    "sign_ups": {"SELECT", "INSERT", "DELETE"},
+    "tenants": {"SELECT", "INSERT"},
+    "users": {"SELECT", "INSERT", "UPDATE"},
 }
 
 
@@ -94,10 +112,13 @@ def test_what_is_declared_is_asked_before_any_view_is_run(app, client):
             assert client.open(url, method=method).status_code == 401, (method, url)
 
 
-def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, charlie):
+def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, bob, charlie):
     locations = {}
     for blueprint, (url, body) in OBJECTS.items():
         locations[blueprint] = alice.client.post(url, json=body).headers["Location"]
+    newest, *_ = alice.client.get("/api/members").json["items"]
+    locations["members"], bodies = f"/api/members/{newest['id']}", {"members": {"role": "admin"}}
+    bodies |= {blueprint: body for blueprint, (_, body) in OBJECTS.items()}
     before = {location: alice.client.get(location).json for location in locations.values()}
     locations["sessions"] = f"/api/sessions/{alice.session_id}"
     sessions = alice.client.get("/api/sessions").json
@@ -110,7 +131,7 @@ def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, charlie):
         assert blueprint in locations, f"say above what Alice makes for {rule.rule}"
         url = re.sub(r"<[^>]+>", locations[blueprint].rpartition("/")[2], rule.rule)
         for method in rule.methods - {"OPTIONS"}:
-            body = OBJECTS[blueprint][1] if method in ("POST", "PATCH") and blueprint in OBJECTS else None
+            body = bodies.get(blueprint) if method in ("POST", "PATCH") else None
             assert charlie.client.open(url, method=method, json=body).status_code == 404, (method, url)
             tried.add(blueprint)
     assert tried == locations.keys()
@@ -121,7 +142,7 @@ def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, charlie):
 def test_every_route_under_api_belongs_to_a_tenant_or_signs_in(app):
     for rule in app.url_map.iter_rules():
         who = app.extensions["access"].get(rule.endpoint.partition(".")[0])
-        assert rule.rule == "/api/login" or not (rule.rule.startswith("/api/") and who is access.public)
+        assert (who is access.public and rule.rule.startswith("/api/")) == (rule.rule in PUBLIC_ROUTES), rule
 
 
 def test_every_route_of_a_tenant_says_what_it_costs(app):

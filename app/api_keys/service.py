@@ -45,7 +45,7 @@ def create(
     # A mail is written in lines, and some characters begin a new one.
     news = NewApiKey(tenant_name=tenant.name, key_name=" ".join(name.split()), made_by=created_by, made_at=now())
     for email in _emails_of_owners(session, tenant_id):
-        mail.queue_notice(session, email, news)
+        mail.notify(session, email, news)
     details = {"name": name, "role": role, "expires_at": expires_at.isoformat() if expires_at else None}
     audit.record(session, "api_key.created", object_id=key.id, details=details)
     session.commit()

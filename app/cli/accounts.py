@@ -11,13 +11,14 @@ from flask import Blueprint
 
 from app.errors import Problem
 from app.extensions import db
-from app.identity import second_factor, sessions
+from app.identity import accounts, second_factor, sessions
 from app.identity import service as identity
 from app.identity.models import Role
 from app.identity.passwords import hash_password
 from app.startup import database_or_exit
 from app.tenancy import system_scope
 from app.tenants import service as tenants
+from app.tenants import team
 
 ROLE = click.Choice([role.value for role in Role])
 
@@ -65,7 +66,7 @@ def set_password(email: str) -> None:
     It is asked for, or read from standard input, one line, where that is no terminal.
     """
     with refusals():
-        identity.set_password(db.session(), email, read_password)
+        accounts.set_password(db.session(), email, read_password)
     click.echo(f"Set the password of {email}.")
 
 
@@ -100,7 +101,7 @@ def create_user(email: str, subdomain: str, role: str) -> None:
 def set_role(email: str, role: str, subdomain: str) -> None:
     """Change a member's role. It counts from the next request on."""
     with refusals():
-        identity.set_role(db.session(), email, subdomain, Role(role))
+        team.set_role(db.session(), email, subdomain, Role(role))
     click.echo(f"{email} is {role} of {subdomain}.")
 
 

@@ -1,4 +1,4 @@
-"""Users, their memberships of tenants, their sessions, and how often somebody failed to begin one."""
+"""Users, their memberships and sessions, how often somebody failed to begin one, and the links that were mailed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.database import Timestamps, UtcTimestamp, primary_key
+from app.database import Timestamps, UtcTimestamp, Versioned, primary_key
 from app.encryption import encrypted
 from app.extensions import Model
 from app.tenancy import TenantOwned, belongs_to, tenant_key
@@ -51,8 +51,8 @@ class User(Timestamps, Model):
         return self.totp_confirmed_at is not None
 
 
-class Membership(TenantOwned, Timestamps, Model):
-    """A user's role in one tenant."""
+class Membership(TenantOwned, Timestamps, Versioned, Model):
+    """A user's role in one tenant. Who was disabled there at ``disabled_at`` cannot sign in to it."""
 
     __tablename__ = "memberships"
     __table_args__ = (
@@ -63,8 +63,38 @@ class Membership(TenantOwned, Timestamps, Model):
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
     role: Mapped[str]
+    disabled_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     user: Mapped[User] = relationship(back_populates="memberships")
     tenant: Mapped[Tenant] = relationship()
+
+
+class Purpose(StrEnum):
+    """What the holder of a one-time token may do."""
+
+    RESET_PASSWORD = "reset_password"
+    CHANGE_EMAIL = "change_email"
+
+
+class OneTimeToken(Model):
+    """What a link in a mail to a user is good for, once, until ``expires_at``; see :mod:`app.identity.one_time`.
+
+    token_hash: the SHA-256 of the token, which itself is in the mail alone. email: the address that is to be the
+    user's, for a change of it.
+    """
+
+    __tablename__ = "one_time_tokens"
+    __table_args__ = (
+        UniqueConstraint("user_id", "purpose"),
+        CheckConstraint("purpose IN ('reset_password', 'change_email')", name="purpose"),
+        CheckConstraint("(purpose = 'change_email') = (email IS NOT NULL)", name="email"),
+    )
+
+    id: Mapped[UUID] = primary_key()
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    purpose: Mapped[str]
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    email: Mapped[str | None]
+    expires_at: Mapped[datetime] = mapped_column(UtcTimestamp())
 
 
 class UserSession(TenantOwned, Model):

@@ -8,13 +8,19 @@ from uuid import UUID
 
 from pydantic import Field, SecretStr
 
-from app.identity.passwords import LONGEST
+from app.identity.passwords import LONGEST, SHORTEST
 from app.schemas import Input, Output, PlainText
 
 Password = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST, examples=["…"])]
 Code = Annotated[SecretStr, Field(min_length=1, max_length=64, examples=["123456"])]
 
 _ALSO_NEEDED: Final = "Where a second factor is on: of the authenticator app, or a recovery code. Each works once"
+
+
+LinkToken = Annotated[
+    SecretStr,
+    Field(max_length=255, examples=["fTqpH2…"], description="From the link in the mail: what stands after its `#`"),
+]
 
 
 class Credentials(Input):
@@ -29,6 +35,26 @@ class Credentials(Input):
 class Proof(Input):
     password: Password
     code: Code | None = Field(None, description=_ALSO_NEEDED)
+
+
+class EmailAddress(Input):
+    email: PlainText = Field(examples=["ada@acme.example"])
+
+
+class NewPassword(Input):
+    password: Password = Field(description=f"{SHORTEST} to {LONGEST:,} characters of any kind")
+
+
+class Token(Input):
+    token: LinkToken
+
+
+class TokenAndPassword(NewPassword, Token):
+    pass
+
+
+class MailOnItsWay(Output):
+    detail: Annotated[str, Field(description="The same in every case")] = "A mail is on its way to this address."
 
 
 class Tokens(Output):

@@ -89,7 +89,8 @@ def confirm(session: Session, user_id: UUID, code: str, session_id: UUID) -> lis
     user.totp_confirmed_at, user.totp_used_step = now(), step
     codes = _set_recovery_codes(user)
     audit.record(session, "second_factor.added", object_id=user_id)
-    sessions.end_of_user(session, user_id, but=session_id)
+    sessions.end_others(session, user_id, keep=session_id)
+    session.commit()
     return codes
 
 
@@ -135,7 +136,7 @@ def remove(session: Session, user_id: UUID) -> bool:
     removed = user.has_second_factor
     user.totp_secret = user.totp_confirmed_at = user.totp_used_step = user.recovery_code_hashes = None
     if removed:
-        mail.queue_notice(session, user.email, SecondFactorRemoved(now()))
+        mail.notify(session, user.email, SecondFactorRemoved(now()))
         audit.record(session, "second_factor.removed", object_id=user_id)
     session.commit()
     return removed

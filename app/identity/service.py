@@ -68,7 +68,7 @@ def choose_membership(session: Session, user_id: UUID, subdomain: str | None) ->
     Raises :class:`~app.errors.Unauthenticated`, as if the password were wrong, when there is none, and
     :class:`~app.errors.Invalid` when there are several to choose from.
     """
-    able = Membership.user_id == user_id, Tenant.suspended_at.is_(None)
+    able = Membership.user_id == user_id, Membership.disabled_at.is_(None), Tenant.suspended_at.is_(None)
     statement = select(Membership).join(Tenant).where(*able).options(*_RELATED)
     if subdomain is not None:
         statement = statement.where(Tenant.subdomain == subdomain)
@@ -140,16 +140,6 @@ def add_membership(session: Session, user: User, tenant: Tenant, role: Role) -> 
     return membership
 
 
-def set_password(session: Session, email: str, read_password: Callable[[], str]) -> None:
-    """Replace a user's password by what ``read_password`` gives, called only if there is such a user, and end the
-    user's sessions. Raises :class:`~app.errors.NotFound` and :class:`~app.errors.Invalid`."""
-    user = get_user(session, email)
-    session.rollback()  # whoever types a password takes their time: nobody should wait for this transaction
-    password_hash = hash_password(read_password(), email=canonical_email(email))
-    session.execute(update(User).where(User.id == user.id).values(password_hash=password_hash))
-    sessions.end_of_user(session, user.id)
-
-
 def create_user(
     session: Session, email: str, subdomain: str, role: Role, read_password: Callable[[], str]
 ) -> Membership:
@@ -160,10 +150,13 @@ def create_user(
     tenant = get_tenant(session, subdomain)
     user = find_user(session, email)
     if user is None:
-        session.rollback()  # see above
+        session.rollback()  # whoever types a password takes their time: nobody should wait for this transaction
         user = add_user(session, email, read_password(), subdomain)
     membership = add_membership(session, user, session.merge(tenant, load=False), role)
     try:
+        session.flush()
+        details = {"email": user.email, "role": role.value}
+        audit.record(session, "member.added", object_id=membership.id, tenant_id=tenant.id, details=details)
         session.commit()
     except IntegrityError:
         session.rollback()
@@ -179,23 +172,6 @@ def set_disabled(session: Session, email: str, disabled: bool) -> None:
     user = get_user(session, email)
     user.disabled_at = (user.disabled_at or now()) if disabled else None
     sessions.end_of_user(session, user.id)
-
-
-def set_role(session: Session, email: str, subdomain: str, role: Role) -> None:
-    """Change a member's role, from the next request on.
-
-    Raises :class:`~app.errors.NotFound`, and :class:`~app.errors.Conflict` for a tenant's last owner.
-    """
-    user, tenant = get_user(session, email), get_tenant(session, subdomain)
-    # Locked, so that two owners cannot step down at the same time, each relying on the other.
-    members = session.scalars(select(Membership).where(Membership.tenant_id == tenant.id).with_for_update()).all()
-    membership = next((member for member in members if member.user_id == user.id), None)
-    if membership is None:
-        raise NotFound("This user is not a member of the tenant.")
-    if role != Role.OWNER and [member for member in members if member.role == Role.OWNER] == [membership]:
-        raise Conflict("This is the tenant's last owner: make somebody else an owner first.")
-    membership.role = role
-    session.commit()
 
 
 def get_tenant(session: Session, subdomain: str) -> Tenant:

@@ -6,13 +6,14 @@ was copied, and nobody can tell by whom it was used first: that ends the session
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
 from flask import Flask, current_app
-from sqlalchemy import ColumnElement, CursorResult, delete, select, update
+from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from app.audit import service as audit
@@ -71,7 +72,8 @@ def start(session: Session, membership: Membership, address: str | None, user_ag
 def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> UserSession:
     """That session, with its membership, user and tenant as they are now.
 
-    Raises :class:`~app.errors.Unauthenticated` when it has ended, or its user or tenant may not sign in any more.
+    Raises :class:`~app.errors.Unauthenticated` when it has ended, or its user may not sign in any more, to the tenant
+    or at all.
     """
     membership = contains_eager(UserSession.membership)
     statement = (
@@ -80,7 +82,7 @@ def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> 
         .join(Membership.user)
         .join(Membership.tenant)
         .where(Membership.user_id == user_id, Membership.tenant_id == tenant_id, UserSession.id == session_id)
-        .where(_alive(), User.disabled_at.is_(None), Tenant.suspended_at.is_(None))
+        .where(_alive(), Membership.disabled_at.is_(None), User.disabled_at.is_(None), Tenant.suspended_at.is_(None))
         .options(membership.contains_eager(Membership.user).load_only(*_SHOWN_OF_USER))
         .options(membership.contains_eager(Membership.tenant))
     )
@@ -134,10 +136,16 @@ def end(session: Session, user_id: UUID, session_id: UUID) -> None:
     session.commit()
 
 
-def end_of_user(session: Session, user_id: UUID, but: UUID | None = None) -> int:
-    """End all sessions of a user, in whichever tenants, and commit. Returns how many. but: the id of one to go on."""
-    others = [UserSession.id != but] if but is not None else []
-    count = _end(session, _of_user(user_id), *others)
+def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+    """When each of these members last started or renewed a session, of those that are not forgotten yet."""
+    latest = select(UserSession.membership_id, func.max(UserSession.used_at)).group_by(UserSession.membership_id)
+    rows = session.execute(latest.where(UserSession.membership_id.in_(membership_ids)))
+    return dict(rows.all())
+
+
+def end_of_user(session: Session, user_id: UUID) -> int:
+    """End all sessions of a user, in whichever tenants, and commit. Returns how many."""
+    count = _end(session, _of_user(user_id))
     audit.record(session, "user.signed_out", object_id=user_id, details={"sessions": count})
     session.commit()
     return count
@@ -162,6 +170,17 @@ def end_of_everybody(session: Session) -> int:
 
 # No request needs the password's hash and the second factor's secrets, but those that are about them.
 _SHOWN_OF_USER: Final = (User.email, User.disabled_at, User.totp_confirmed_at)
+
+
+def end_others(session: Session, user_id: UUID, keep: UUID | None) -> int:
+    """End all sessions of a user but the one with the id ``keep``, as a part of a change that its maker records and
+    commits. Returns how many."""
+    return _end(session, _of_user(user_id), *([UserSession.id != keep] if keep else []))
+
+
+def end_of_member(session: Session, membership_id: UUID) -> int:
+    """End a user's sessions in one tenant; the rest as above."""
+    return _end(session, UserSession.membership_id == membership_id)
 
 
 def _end(session: Session, *criteria: ColumnElement[bool]) -> int:

@@ -55,6 +55,15 @@ class MessageWithLink(Message):
 
 
 @dataclass(frozen=True, repr=False)
+class ConfirmSignUp(MessageWithLink):
+    """To whoever wants a tenant of their own. Says nothing that they chose: it may be somebody else's address."""
+
+    kind = "confirm_sign_up"
+    subject = "Confirm that you want to use AudiaPro"
+    path = "/sign-up"
+
+
+@dataclass(frozen=True, repr=False)
 class VerifyEmail(MessageWithLink):
     """To a new address: does it belong to whoever gave it?"""
 
@@ -81,6 +90,16 @@ class ResetPassword(MessageWithLink):
     kind = "reset_password"
     subject = "Set a new password"
     path = "/reset-password"
+
+
+@dataclass(frozen=True, repr=False)
+class NoAccount(Message):
+    """In place of :class:`ResetPassword` to an address without an account: whoever asks learns nothing from the answer,
+    and whoever owns the address learns why no link comes."""
+
+    kind = "no_account"
+    subject = "There is no account for your address"
+    asked_at: datetime
 
 
 @dataclass(frozen=True, repr=False)

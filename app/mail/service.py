@@ -21,6 +21,7 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 from flask import Flask, current_app
 from sqlalchemy import delete, event, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.database import now
@@ -64,12 +65,13 @@ def queue(session: Session, to: str, message: Message) -> None:
     session.info.setdefault(_QUEUED, []).append(mail.id)
 
 
-def queue_notice(session: Session, to: str, message: Message) -> None:
-    """As :func:`queue`, for news of what happens in any case: where no mail can be sent, it is only logged."""
-    if delivery().transport is None:
-        log.error("no mail can be sent: RESEND_API_KEY is not set, so nobody was told: %s", message.kind)
-    else:
-        queue(session, to, message)
+def notify(session: Session, to: str, message: Message) -> None:
+    """Like :func:`queue`, for news of a change that must not fail for want of it: the log says why it is not sent."""
+    try:
+        with session.begin_nested():
+            queue(session, to, message)
+    except (Unavailable, EncryptionError, IntegrityError) as error:
+        log.error("a notice is not sent: %s: %s", message.kind, type(error).__name__)
 
 
 def send_due(session: Session) -> Counter[MailState]:

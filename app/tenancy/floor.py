@@ -99,9 +99,19 @@ def open_to_web_role(connection: Connection, table: str, privileges: str, owned_
         own = f"{owned_by} = NULLIF(current_setting('app.tenant_id', true), '')::uuid"
         connection.execute(text(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"))
         connection.execute(text(f"CREATE POLICY own_rows ON {table} USING ({own}) WITH CHECK ({own})"))
-    role = connection.execute(text(f"SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = {WEB_ROLE}")).scalar()
-    if role is not None:
+    if (role := _quoted_web_role(connection)) is not None:
         connection.execute(text(f"GRANT {privileges} ON {table} TO {role}"))
+
+
+def close_to_web_role(connection: Connection, table: str, privileges: str) -> None:
+    """For migrations down: take back what was granted on a table that stays."""
+    if connection.dialect.name == "postgresql" and (role := _quoted_web_role(connection)) is not None:
+        connection.execute(text(f"REVOKE {privileges} ON {table} FROM {role}"))
+
+
+def _quoted_web_role(connection: Connection) -> str | None:
+    named = f"SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = {WEB_ROLE}"
+    return connection.execute(text(named)).scalar()
 
 
 def keeps_tenants_apart(connection: Connection, tables: Sequence[Table]) -> bool:

@@ -47,12 +47,8 @@ def create_tenant(
 
     Raises :class:`~app.errors.Invalid`, and :class:`~app.errors.Conflict` when the subdomain is taken.
     """
-    tenant = Tenant(
-        name=_checked("name", _NAME, name),
-        subdomain=_check_subdomain(subdomain),
-        time_zone=_checked("time_zone", _TIME_ZONE, time_zone),
-    )
-    if session.scalar(select(Tenant.id).where(Tenant.subdomain == tenant.subdomain)) is not None:
+    tenant = checked_tenant(name, subdomain, time_zone)
+    if subdomain_taken(session, tenant.subdomain):
         raise Conflict("This subdomain is taken.")
     owner = identity.find_user(session, owner_email)
     if owner is None:
@@ -60,11 +56,33 @@ def create_tenant(
         owner = identity.add_user(session, owner_email, read_password(), tenant.subdomain)
     membership = identity.add_membership(session, owner, tenant, Role.OWNER)
     try:
+        session.flush()
+        record_created(session, tenant, owner.email)
         session.commit()
     except IntegrityError:
         session.rollback()
         raise Conflict("The subdomain or the e-mail address was taken in this very moment.") from None
     return membership
+
+
+def checked_tenant(name: str, subdomain: str, time_zone: str) -> Tenant:
+    """A new tenant, in no session yet. Raises :class:`~app.errors.Invalid`."""
+    return Tenant(
+        name=_checked("name", _NAME, name),
+        subdomain=_check_subdomain(subdomain),
+        time_zone=_checked("time_zone", _TIME_ZONE, time_zone),
+    )
+
+
+def subdomain_taken(session: Session, subdomain: str) -> bool:
+    """Whether a tenant has it. To be asked in a scope that sees all of them."""
+    return session.scalar(select(Tenant.id).where(Tenant.subdomain == subdomain)) is not None
+
+
+def record_created(session: Session, tenant: Tenant, owner: str) -> None:
+    """Record that a tenant, which is in the database by now, was made for the owner of that e-mail address."""
+    details = {"name": tenant.name, "subdomain": tenant.subdomain, "owner": owner}
+    audit.record(session, "tenant.created", object_id=tenant.id, tenant_id=tenant.id, details=details)
 
 
 def set_suspended(session: Session, subdomain: str, suspended: bool) -> None:

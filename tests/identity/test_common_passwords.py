@@ -8,7 +8,7 @@ import pytest
 from app.config import PROJECT
 from app.errors import Invalid
 from app.extensions import db
-from app.identity import passwords
+from app.identity import accounts, passwords
 from app.identity import service as identity
 from app.identity.models import User
 from tests.conftest import in_database
@@ -73,7 +73,7 @@ def test_the_list_is_read_when_it_is_first_needed_and_no_other_one_is_kept():
 def test_they_are_refused_where_a_password_is_chosen_and_not_where_it_is_used(app, client, alice):
     with in_database(app):
         with pytest.raises(Invalid):
-            identity.set_password(db.session(), alice.email, lambda: "password1")
+            accounts.set_password(db.session(), alice.email, lambda: "password1")
         with pytest.raises(Invalid):
             identity.add_user(db.session(), "dora@acme.example", "password1")
         with pytest.raises(Invalid):

@@ -11,11 +11,13 @@ import pytest
 from app.errors import Invalid
 from app.mail import messages
 from app.mail.messages import (
+    ConfirmSignUp,
     EmailChanged,
     Invitation,
     Message,
     MessageWithLink,
     NewApiKey,
+    NoAccount,
     PasswordChanged,
     ResetPassword,
     SecondFactorRemoved,
@@ -30,6 +32,7 @@ SHOWN = "5 November 2026, 16:04 UTC"
 ADA = "ada@acme.example"
 
 ALL = [
+    (ConfirmSignUp(TOKEN, MOMENT), "Confirm that you want to use AudiaPro", [f"{URL}/sign-up#{TOKEN}"]),
     (VerifyEmail(TOKEN, MOMENT), "Confirm your e-mail address", [f"{URL}/verify-email#{TOKEN}"]),
     (
         Invitation(TOKEN, MOMENT, "Acme Ltd", ADA),
@@ -37,6 +40,7 @@ ALL = [
         [f"{URL}/accept-invitation#{TOKEN}", "“Acme Ltd”", ADA],
     ),
     (ResetPassword(TOKEN, MOMENT), "Set a new password", [f"{URL}/reset-password#{TOKEN}"]),
+    (NoAccount(MOMENT), "There is no account for your address", []),
     (EmailChanged(MOMENT), "Your e-mail address was changed", []),
     (PasswordChanged(MOMENT), "Your password was changed", []),
     (SecondFactorRemoved(MOMENT), "Two-factor authentication was switched off", []),

@@ -230,7 +230,7 @@ ESCAPES = {
     "a log of rotations": "SELECT * FROM encryption_rotations",
     "keys": "DELETE FROM encryption_keys",
     "keys that come back": "DELETE FROM retired_encryption_keys",
-    "other people's roles": "UPDATE memberships SET role = 'owner'",
+    "invitations to more": "UPDATE invitations SET role = 'owner'",
     "users": "DELETE FROM users",
     "tenants": "UPDATE tenants SET subdomain = 'mine'",
     "migrations": "UPDATE alembic_version SET version_num = '0001'",

@@ -1,0 +1,73 @@
+"""What comes in and goes out of signing up and of a tenant's team."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from app.identity.passwords import LONGEST, SHORTEST
+from app.identity.schemas import Password, TenantOut, Token, UserOut
+from app.integrations.schemas import Changes
+from app.schemas import Input, Output, PlainText, Record, TimeZone, VersionedRecord, not_required
+
+RoleName = Literal["owner", "admin", "member"]
+
+
+class SignUpIn(Input):
+    email: PlainText = Field(examples=["ada@acme.example"])
+    tenant_name: PlainText = Field(examples=["Acme Ltd"], description="What the company is called")
+    subdomain: PlainText = Field(
+        examples=["acme"], description="Up to 63 of a-z, 0-9 and -; part of the addresses that phone systems deliver to"
+    )
+    time_zone: TimeZone = Field("UTC", description="Of phone systems that have none of their own")
+
+
+class Confirmation(Token):
+    password: Password | None = Field(
+        None,
+        description=f"{SHORTEST} to {LONGEST:,} characters of any kind, for an address without an account. "
+        "Whoever has one keeps its password, and leaves this out",
+    )
+
+
+class SignUpConfirmation(Confirmation):
+    subdomain: PlainText | None = Field(
+        None, examples=["acme"], description="In place of the one asked for, which somebody else may have by now"
+    )
+
+
+class Joined(Output):
+    user: UserOut
+    tenant: TenantOut
+    role: RoleName = Field(description="What the user is in the tenant")
+
+
+class InvitationIn(Input):
+    email: PlainText = Field(examples=["grace@acme.example"])
+    role: RoleName = Field(examples=["member"], description="Admins cannot invite owners")
+
+
+class InvitationOut(Record):
+    email: str = Field(examples=["grace@acme.example"])
+    role: RoleName = Field(examples=["member"], description="What whoever accepts it becomes")
+    invited_by: str = Field(examples=["ada@acme.example"], description="E-mail address of who made it")
+    expires_at: datetime = Field(description="Until when it can be accepted")
+
+
+class MemberChanges(Changes):
+    role: RoleName = not_required(examples=["admin"], description="Admins neither change owners nor make them")
+    disabled: bool = not_required(
+        strict=True, examples=[False], description="Whether to keep the member from signing in to this tenant"
+    )
+
+
+class MemberOut(VersionedRecord):
+    email: str = Field(examples=["grace@acme.example"])
+    role: RoleName = Field(examples=["admin"], description="Owners and admins keep the integrations and the team")
+    disabled: bool = Field(examples=[False], description="Whether the member is kept from signing in to this tenant")
+    second_factor: bool = Field(description="Whether signing in takes a code too")
+    last_seen_at: datetime | None = Field(
+        description="When the member last signed in or renewed a session; null if that was long ago, or never"
+    )
