@@ -38,6 +38,7 @@ def environment(database_url: str, key: str = "A", fallback: str | None = None, 
         "ENCRYPTION_KEY_FALLBACKS": key_text(fallback) if fallback else "",
         "DATABASE_URL": database_url,
         "REDIS_URL": "",
+        "RATELIMIT_SIGN_IN": "999999999 per minute",
         "RATELIMIT_API": "999999999 per minute",  # counted, and never met
         "RATELIMIT_TENANT_BUDGET": "999999999",
     }

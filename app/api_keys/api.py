@@ -11,7 +11,7 @@ from flask import url_for
 from app.api_keys import service
 from app.api_keys.schemas import ApiKeyCreated, ApiKeyIn, ApiKeyOut
 from app.extensions import db
-from app.identity.access import current_membership, current_tenant_id, fresh
+from app.identity.access import current_session, current_tenant_id, fresh
 from app.identity.models import Role
 from app.limits.budget import costs
 from app.pagination import Page, PageQuery
@@ -35,7 +35,7 @@ def create(json_data: ApiKeyIn) -> tuple[ApiKeyCreated, dict[str, str]]:
         name=json_data.name,
         role=Role(json_data.role),
         expires_at=json_data.expires_at,
-        created_by=current_membership().user.email,
+        created_by=current_session().email,
     )
     return ApiKeyCreated.created(row, text), {"Location": url_for("api_keys.show", id=row.id)}
 

@@ -16,11 +16,12 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, event, select
-from sqlalchemy.orm import Session, object_session
+from sqlalchemy import ColumnElement, event, insert, select
+from sqlalchemy.orm import Session
 
 from app.audit.actors import Origin
 from app.audit.models import AuditEvent
+from app.database import now, uuid7
 from app.extensions import db
 from app.pagination import PageQuery, fetch_page
 from app.tenancy import current_scope, system_scope, tenant_scope
@@ -30,6 +31,7 @@ log = logging.getLogger("app.audit")
 SUCCESS: Final = "success"
 REFUSED: Final = "refused"
 
+_INSERT: Final = insert(AuditEvent.metadata.tables["audit_events"])
 _RECORDED: Final = "audit events"  # in Session.info: those that the log gets after the commit
 
 
@@ -44,28 +46,30 @@ def record(
     count: int = 1,
     origin: Origin | None = None,
 ) -> None:
-    """Add an event to the session; it is committed with whatever it is about.
+    """Store an event in the session's transaction: it is committed with whatever it is about.
 
     action: ``<noun>.<verb in the past>``. object_id: of that noun.
     tenant_id: whose event it is, where that is not the scope's tenant; None there for nobody's in particular.
     origin: where that is not who does what is being done now.
     """
     scope, origin = current_scope(), origin or Origin.now()
-    session.add(
-        AuditEvent(
-            tenant_id=scope if isinstance(scope, UUID) else tenant_id,
-            action=action,
-            outcome=outcome,
-            actor_type=origin.actor.type,
-            actor_id=origin.actor.id,
-            actor_name=origin.actor.name,
-            object_id=object_id,
-            address=origin.address,
-            request_id=origin.request_id,
-            count=count,
-            details=dict(details or {}),
-        )
-    )
+    values = {
+        "id": uuid7(),
+        "tenant_id": scope if isinstance(scope, UUID) else tenant_id,
+        "occurred_at": now(),
+        "action": action,
+        "outcome": outcome,
+        "actor_type": origin.actor.type,
+        "actor_id": origin.actor.id,
+        "actor_name": origin.actor.name,
+        "object_id": object_id,
+        "address": origin.address,
+        "request_id": origin.request_id,
+        "count": count,
+        "details": dict(details or {}),
+    }
+    session.connection().execute(_INSERT, values)  # past the ORM: it comes with every change, and takes half the time
+    session.info.setdefault(_RECORDED, []).append(values)
 
 
 def record_at_once(
@@ -118,18 +122,11 @@ def _criteria(filters: Filters) -> list[ColumnElement[bool]]:
     return criteria
 
 
-@event.listens_for(AuditEvent, "after_insert")
-def _remember(mapper: Any, connection: Any, stored: AuditEvent) -> None:
-    session = object_session(stored)
-    if session is not None:
-        session.info.setdefault(_RECORDED, []).append(shown(stored))
-
-
 @event.listens_for(db.session, "after_commit")
 def _log(session: Session) -> None:
     if not session.in_nested_transaction():
         for fields in session.info.pop(_RECORDED, ()):
-            log.info(fields["action"], extra={"audit": fields})
+            log.info(fields["action"], extra={"audit": _without_blanks(fields)})
 
 
 @event.listens_for(db.session, "after_rollback")
@@ -138,6 +135,9 @@ def _forget(session: Session) -> None:
 
 
 def shown(stored: AuditEvent) -> dict[str, Any]:
-    """The event as the operator sees it, in the log and at the terminal: the columns that are not empty."""
-    columns = {column.key: getattr(stored, column.key) for column in AuditEvent.__table__.columns}
-    return {name: value for name, value in columns.items() if value not in (None, "", {})}
+    """The event as the operator sees it, in the log and at the terminal."""
+    return _without_blanks({column.key: getattr(stored, column.key) for column in AuditEvent.__table__.columns})
+
+
+def _without_blanks(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, "", {})}

@@ -19,7 +19,8 @@ from app.database import now
 from app.errors import Forbidden, NotFresh, Unauthenticated
 from app.extensions import db
 from app.identity import sessions, tokens
-from app.identity.models import Membership, Role, UserSession
+from app.identity.models import Membership, Role
+from app.identity.sessions import SignedIn
 from app.limits import budget
 from app.tenancy import enter_tenant_scope
 from app.web import has_body
@@ -108,7 +109,7 @@ class Caller:
 
     tenant_id: UUID
     role: str
-    session: UserSession | None = None
+    session: SignedIn | None = None
     api_key_id: UUID | None = None
 
 
@@ -122,8 +123,8 @@ def current_tenant_id() -> UUID:
     return current_caller().tenant_id
 
 
-def current_session() -> UserSession:
-    """The session that the request's token belongs to, with its membership. Raises :class:`~app.errors.Forbidden` for
+def current_session() -> SignedIn:
+    """The session that the request's token belongs to. Raises :class:`~app.errors.Forbidden` for
     an API key, so that what asks for a person never goes on without one."""
     session = current_caller().session
     if session is None:
@@ -132,8 +133,10 @@ def current_session() -> UserSession:
 
 
 def current_membership() -> Membership:
-    """Who makes the request, and for which tenant. Raises as :func:`current_session` does."""
-    return current_session().membership
+    """Who makes the request, with user and tenant. Raises as :func:`current_session` does."""
+    if "membership" not in g:
+        g.membership = sessions.get_membership(db.session(), current_session())
+    return cast(Membership, g.membership)
 
 
 def current_token_id() -> UUID:
@@ -157,8 +160,8 @@ def _person(token_type: tokens.TokenType) -> Caller:
     subject, g.token_id = tokens.verify(token_type)
     enter_tenant_scope(subject.tenant_id)
     session = sessions.find(db.session(), *subject)
-    act_as(Actor("user", subject.user_id, session.membership.user.email))
-    return Caller(subject.tenant_id, session.membership.role, session=session)
+    act_as(Actor("user", session.user_id, session.email))
+    return Caller(session.tenant_id, session.role, session=session)
 
 
 def _machine(api_key: str) -> Caller:

@@ -96,5 +96,5 @@ def change_password(json_data: NewPassword) -> tuple[str, int]:
 @costs(100)
 def request_email_change(json_data: EmailAddress) -> MailOnItsWay:
     throttle.count_mail(canonical_email(json_data.email))
-    accounts.request_email_change(db.session(), current_membership().user_id, json_data.email)
+    accounts.request_email_change(db.session(), current_session().user_id, json_data.email)
     return MailOnItsWay()

@@ -45,11 +45,10 @@ me = APIBlueprint("me", __name__, url_prefix="/api/me", tag="Sign-in")
 def sign_in(json_data: Credentials) -> dict[str, Any]:
     account, session = service.account_of(json_data.email), db.session()
     attempt = throttle.Attempt(account, request.remote_addr)
-    attempt.count(session)
     try:
-        user_id = service.authenticate(session, account, json_data.password.get_secret_value())
-        second_factor.use_code(session, user_id, code_in(json_data))
+        user_id = service.authenticate(session, attempt, json_data.password.get_secret_value())
         membership = service.choose_membership(session, user_id, json_data.tenant)
+        second_factor.use_code(session, membership.user, code_in(json_data))
     except Unauthenticated as refusal:
         _record_refusal(account, refusal)
         raise
@@ -69,7 +68,7 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
 @costs(10)
 def renew() -> dict[str, Any]:
     renewed = sessions.renew(db.session(), current_session().id, current_token_id())
-    return _tokens(renewed, current_membership().user_id)
+    return _tokens(renewed, current_session().user_id)
 
 
 @reauthenticate.post("")
@@ -86,14 +85,13 @@ def renew() -> dict[str, Any]:
 )
 @costs(100)
 def prove(json_data: Proof) -> tuple[str, int]:
-    membership, asking = current_membership(), current_session()
-    attempt = throttle.Attempt(membership.user.email, request.remote_addr)
-    attempt.count(db.session())
+    asking = current_session()
+    attempt = throttle.Attempt(asking.email, request.remote_addr)
     try:
-        user_id = service.authenticate(db.session(), membership.user.email, json_data.password.get_secret_value())
-        second_factor.use_code(db.session(), user_id, code_in(json_data))
+        service.authenticate(db.session(), attempt, json_data.password.get_secret_value())
+        second_factor.use_code(db.session(), current_membership().user, code_in(json_data))
     except Unauthenticated as refusal:
-        _record_refusal(membership.user.email, refusal)
+        _record_refusal(asking.email, refusal)
         raise
     attempt.succeeded(db.session())
     sessions.set_authenticated(db.session(), asking.id)
@@ -105,7 +103,7 @@ def prove(json_data: Proof) -> tuple[str, int]:
 @logout.doc(summary="Sign out: end the session that asks")
 @costs(0)
 def sign_out() -> tuple[str, int]:
-    sessions.end(db.session(), current_membership().user_id, current_session().id)
+    sessions.end(db.session(), current_session().user_id, current_session().id)
     return "", 204
 
 
@@ -115,7 +113,7 @@ def sign_out() -> tuple[str, int]:
 @sessions_api.doc(summary="List one's own sessions, newest first")
 @costs(20)
 def list_page(query_data: PageQuery) -> dict[str, Any]:
-    items, following = sessions.list_page(db.session(), current_membership().user_id, query_data)
+    items, following = sessions.list_page(db.session(), current_session().user_id, query_data)
     return {"items": [_shown(item) for item in items], "next": following}
 
 
@@ -124,7 +122,7 @@ def list_page(query_data: PageQuery) -> dict[str, Any]:
 @sessions_api.doc(summary="End one of one's own sessions")
 @costs(0)
 def end(session_id: UUID) -> tuple[str, int]:
-    sessions.end(db.session(), current_membership().user_id, session_id)
+    sessions.end(db.session(), current_session().user_id, session_id)
     return "", 204
 
 
@@ -133,7 +131,7 @@ def end(session_id: UUID) -> tuple[str, int]:
 @sessions_api.doc(summary="Sign out everywhere: end all of one's own sessions")
 @costs(0)
 def end_all() -> tuple[str, int]:
-    sessions.end_of_user(db.session(), current_membership().user_id)
+    sessions.end_of_user(db.session(), current_session().user_id)
     return "", 204
 
 

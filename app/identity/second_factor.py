@@ -94,20 +94,19 @@ def confirm(session: Session, user_id: UUID, code: str, session_id: UUID) -> lis
     return codes
 
 
-def use_code(session: Session, user_id: UUID, code: str | None) -> None:
+def use_code(session: Session, user: User, code: str | None) -> None:
     """Use up the code of somebody whose password was right. Nothing where no second factor is on.
 
-    code: of the app, or a recovery code; None if there was none. Not committed here: whoever is refused for another
-    reason after this has not used the code up. Raises :class:`CodeRefused`.
+    user: as they are now. code: of the app, or a recovery code; None if there was none. Not committed here: whoever is
+    refused for another reason after this has not used the code up. Raises :class:`CodeRefused`.
     """
-    user = session.get_one(User, user_id, populate_existing=True)
     if not user.has_second_factor:
         return
     if code is None:
         detail = "The account has a second factor: a code is needed too."
         raise CodeRefused(detail, "of the authenticator app, or a recovery code", reason="no code")
     code = _canonical(code)
-    used = _use_totp(session, user, code) if _SIX_DIGITS.fullmatch(code) else _use_recovery_code(session, user_id, code)
+    used = _use_totp(session, user, code) if _SIX_DIGITS.fullmatch(code) else _use_recovery_code(session, user.id, code)
     if not used:
         detail = "The code is not right, or was used before."
         raise CodeRefused(detail, "is not right, or was used before", reason="wrong code")

@@ -36,7 +36,7 @@ def show() -> dict[str, Any]:
 )
 @costs(10)
 def begin() -> EnrolmentOut:
-    return EnrolmentOut.model_validate(second_factor.begin(db.session(), current_membership().user_id))
+    return EnrolmentOut.model_validate(second_factor.begin(db.session(), current_session().user_id))
 
 
 @api.post("/second-factor/confirm")
@@ -67,7 +67,7 @@ def confirm(json_data: Confirmation) -> dict[str, Any]:
 @api.doc(summary="Remove the second factor", description="Its user is told by mail.")
 @costs(100)
 def remove() -> tuple[str, int]:
-    second_factor.remove(db.session(), current_membership().user_id)
+    second_factor.remove(db.session(), current_session().user_id)
     return "", 204
 
 
@@ -79,5 +79,5 @@ def remove() -> tuple[str, int]:
 )
 @costs(10)
 def renew_recovery_codes() -> dict[str, Any]:
-    codes = second_factor.renew_recovery_codes(db.session(), current_membership().user_id)
+    codes = second_factor.renew_recovery_codes(db.session(), current_session().user_id)
     return {"recovery_codes": codes}

@@ -16,6 +16,7 @@ from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password, is_outdated, renew_hash, verify_password
+from app.identity.throttle import Attempt
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
@@ -44,14 +45,16 @@ def _is_email(text: str) -> bool:
         return False
 
 
-def authenticate(session: Session, account: str, password: str) -> UUID:
-    """The id of the user with that e-mail address, as :func:`account_of` gives it, and that password.
+def authenticate(session: Session, attempt: Attempt, password: str) -> UUID:
+    """The id of the user whose account the attempt is about, if that is the password. The attempt counts as a failure
+    from here on, until its maker says that it succeeded.
 
-    Raises :class:`~app.errors.Unauthenticated`: the same, after the same time, whether or not there is such a user.
+    Raises :class:`~app.errors.Unauthenticated`: the same, after the same time, whether or not there is such a user; and
+    :class:`~app.errors.TooManyRequests`.
     """
-    able = User.email == account, User.disabled_at.is_(None)
+    able = User.email == attempt.account, User.disabled_at.is_(None)
     found = session.execute(select(User.id, User.password_hash).where(*able)).one_or_none()
-    session.rollback()  # hashing takes long: nobody should have to wait for this transaction meanwhile
+    attempt.count(session)  # commits: hashing takes long, and nobody should have to wait for a transaction meanwhile
     user_id, stored = found or (None, None)
     if not verify_password(stored, password) or user_id is None or stored is None:
         raise refused()

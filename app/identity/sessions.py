@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from flask import Flask, current_app
-from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
-from sqlalchemy.orm import Session, contains_eager, joinedload
+from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, select, update
+from sqlalchemy.orm import Session, joinedload
 
 from app.audit import service as audit
 from app.database import now, uuid7
 from app.errors import NotFound, Unauthenticated
+from app.extensions import Model
 from app.identity.models import Membership, User, UserSession
 from app.pagination import PageQuery, fetch_page
 from app.tenancy import system_scope
-from app.tenants.models import Tenant
 
 LONGEST_USER_AGENT: Final = 255
 KEPT: Final = timedelta(days=30)  # after its end, for whoever has to find out what happened
@@ -69,27 +69,52 @@ def start(session: Session, membership: Membership, address: str | None, user_ag
     return started
 
 
-def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> UserSession:
-    """That session, with its membership, user and tenant as they are now.
+class SignedIn(NamedTuple):
+    """Who a session is of, as they are now."""
+
+    id: UUID
+    authenticated_at: datetime | None
+    membership_id: UUID
+    user_id: UUID
+    email: str
+    tenant_id: UUID
+    role: str
+
+
+def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> SignedIn:
+    """Who has that session.
 
     Raises :class:`~app.errors.Unauthenticated` when it has ended, or its user may not sign in any more, to the tenant
     or at all.
     """
-    membership = contains_eager(UserSession.membership)
-    statement = (
-        select(UserSession)
-        .join(UserSession.membership)
-        .join(Membership.user)
-        .join(Membership.tenant)
-        .where(Membership.user_id == user_id, Membership.tenant_id == tenant_id, UserSession.id == session_id)
-        .where(_alive(), Membership.disabled_at.is_(None), User.disabled_at.is_(None), Tenant.suspended_at.is_(None))
-        .options(membership.contains_eager(Membership.user).load_only(*_SHOWN_OF_USER))
-        .options(membership.contains_eager(Membership.tenant))
-    )
-    found = session.scalars(statement).one_or_none()
+    moment, limits = now(), lifetime()
+    parameters = {
+        "user": user_id,
+        "tenant": tenant_id,
+        "session": session_id,
+        "started_after": moment - limits.absolute,
+        "used_after": moment - limits.idle,
+    }
+    found = session.connection().execute(_FIND, parameters).one_or_none()
     if found is None:
-        raise Unauthenticated("The session has ended: sign in again.")
-    return found
+        raise _ended()
+    return SignedIn._make(found)
+
+
+def get_membership(session: Session, signed_in: SignedIn) -> Membership:
+    """The member who has a session, with user and tenant. Raises :class:`~app.errors.Unauthenticated` when they were
+    removed at this very moment."""
+    wanted = select(Membership).where(Membership.id == signed_in.membership_id)
+    user = joinedload(Membership.user).load_only(User.email, User.disabled_at, User.totp_confirmed_at)  # nothing sealed
+    related = user, joinedload(Membership.tenant)
+    membership = session.scalars(wanted.options(*related)).one_or_none()
+    if membership is None:
+        raise _ended()
+    return membership
+
+
+def _ended() -> Unauthenticated:
+    return Unauthenticated("The session has ended: sign in again.")
 
 
 def set_authenticated(session: Session, session_id: UUID) -> None:
@@ -168,8 +193,37 @@ def end_of_everybody(session: Session) -> int:
     return count
 
 
-# No request needs the password's hash and the second factor's secrets, but those that are about them.
-_SHOWN_OF_USER: Final = (User.email, User.disabled_at, User.totp_confirmed_at)
+_SESSIONS, _MEMBERSHIPS, _USERS, _TENANTS = (
+    Model.metadata.tables[name] for name in ("sessions", "memberships", "users", "tenants")
+)
+# Asked with every request, so past the ORM, which takes several times as long.
+_FIND: Final = (
+    select(
+        _SESSIONS.c.id,
+        _SESSIONS.c.authenticated_at,
+        _MEMBERSHIPS.c.id,
+        _USERS.c.id,
+        _USERS.c.email,
+        _MEMBERSHIPS.c.tenant_id,
+        _MEMBERSHIPS.c.role,
+    )
+    .select_from(
+        _SESSIONS.join(_MEMBERSHIPS, _SESSIONS.c.membership_id == _MEMBERSHIPS.c.id)
+        .join(_USERS, _MEMBERSHIPS.c.user_id == _USERS.c.id)
+        .join(_TENANTS, _MEMBERSHIPS.c.tenant_id == _TENANTS.c.id)
+    )
+    .where(
+        _SESSIONS.c.id == bindparam("session"),
+        _SESSIONS.c.tenant_id == bindparam("tenant"),
+        _SESSIONS.c.ended_at.is_(None),
+        _SESSIONS.c.started_at > bindparam("started_after"),
+        _SESSIONS.c.used_at > bindparam("used_after"),
+        _MEMBERSHIPS.c.user_id == bindparam("user"),
+        _MEMBERSHIPS.c.disabled_at.is_(None),
+        _USERS.c.disabled_at.is_(None),
+        _TENANTS.c.suspended_at.is_(None),
+    )
+)
 
 
 def end_others(session: Session, user_id: UUID, keep: UUID | None) -> int:

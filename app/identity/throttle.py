@@ -41,7 +41,7 @@ class Attempt:
     """
 
     def __init__(self, account: str, address: str | None) -> None:
-        self._account, self._key = account, _hash(account)
+        self.account, self._key = account, _hash(account)
         self._network = self._here = network_of(address)
 
     def count(self, session: Session) -> None:
@@ -50,7 +50,7 @@ class Attempt:
         Raises :class:`~app.errors.TooManyRequests` when there were too many.
         """
         moment, window = now(), _window()
-        networks = _known_networks(session, self._account, self._key, moment)
+        networks = _known_networks(session, self.account, self._key, moment)
         self._network = self._here if self._here in networks else ANYWHERE
         failures, began_at = _count_failure(session, self._key, self._network, moment)
         _remove_expired(session, moment)

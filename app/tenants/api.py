@@ -10,7 +10,7 @@ from apiflask import APIBlueprint
 
 from app.extensions import db
 from app.identity import sessions
-from app.identity.access import current_membership, fresh
+from app.identity.access import current_membership, current_tenant_id, fresh
 from app.identity.models import Membership
 from app.integrations.schemas import DeleteQuery
 from app.limits.budget import costs
@@ -30,7 +30,7 @@ CONFLICT = "The member has another version by now, or is the tenant's last owner
 @api.doc(summary="List the members, newest first")
 @costs(20)
 def list_page(query_data: PageQuery) -> dict[str, Any]:
-    items, following = team.list_page(db.session(), current_membership().tenant_id, query_data)
+    items, following = team.list_page(db.session(), current_tenant_id(), query_data)
     return {"items": _shown(items), "next": following}
 
 
@@ -39,7 +39,7 @@ def list_page(query_data: PageQuery) -> dict[str, Any]:
 @api.doc(summary="Show a member")
 @costs(10)
 def show(id: UUID) -> MemberOut:
-    return _shown([team.get(db.session(), current_membership().tenant_id, id)])[0]
+    return _shown([team.get(db.session(), current_tenant_id(), id)])[0]
 
 
 @api.patch("/<uuid:id>")

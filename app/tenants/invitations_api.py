@@ -10,7 +10,7 @@ from flask import url_for
 
 from app.extensions import db
 from app.identity import throttle
-from app.identity.access import current_membership, fresh
+from app.identity.access import current_membership, current_tenant_id, fresh
 from app.identity.models import Role
 from app.identity.service import canonical_email
 from app.limits.budget import costs
@@ -51,7 +51,7 @@ def create(json_data: InvitationIn) -> tuple[InvitationOut, dict[str, str]]:
 @api.doc(summary="List the invitations that were not accepted yet, newest first")
 @costs(20)
 def list_page(query_data: PageQuery) -> dict[str, Any]:
-    items, following = invitations.list_page(db.session(), current_membership().tenant_id, query_data)
+    items, following = invitations.list_page(db.session(), current_tenant_id(), query_data)
     return {"items": [_shown(item) for item in items], "next": following}
 
 
@@ -60,7 +60,7 @@ def list_page(query_data: PageQuery) -> dict[str, Any]:
 @api.doc(summary="Show an invitation")
 @costs(10)
 def show(id: UUID) -> InvitationOut:
-    return _shown(invitations.get(db.session(), current_membership().tenant_id, id))
+    return _shown(invitations.get(db.session(), current_tenant_id(), id))
 
 
 @api.delete("/<uuid:id>")
@@ -69,7 +69,7 @@ def show(id: UUID) -> InvitationOut:
 @api.doc(summary="Take an invitation back")
 @costs(10)
 def revoke(id: UUID) -> tuple[str, int]:
-    invitations.revoke(db.session(), current_membership().tenant_id, id)
+    invitations.revoke(db.session(), current_tenant_id(), id)
     return "", 204
 
 
