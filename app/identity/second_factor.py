@@ -25,7 +25,8 @@ from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Invalid, Unauthenticated
 from app.identity import sessions
-from app.identity.models import User
+from app.identity.models import OneTimeToken, User
+from app.identity.one_time import void_tokens
 from app.mail import service as mail
 from app.mail.messages import SecondFactorRemoved
 
@@ -73,7 +74,8 @@ def begin(session: Session, user_id: UUID) -> Enrolment:
 
 
 def confirm(session: Session, user_id: UUID, code: str, session_id: UUID) -> list[str]:
-    """Switch the second factor on, and end the user's other sessions, which began without it. Returns recovery codes.
+    """Switch the second factor on, and end the user's other sessions, which began without it; links that were mailed
+    before are void. Returns recovery codes.
 
     code: of the app. session_id: of the session that goes on. Raises :class:`~app.errors.Invalid` for a wrong code,
     and :class:`~app.errors.Conflict` where there is nothing to confirm.
@@ -89,6 +91,7 @@ def confirm(session: Session, user_id: UUID, code: str, session_id: UUID) -> lis
     user.totp_confirmed_at, user.totp_used_step = now(), step
     codes = _set_recovery_codes(user)
     audit.record(session, "second_factor.added", object_id=user_id)
+    void_tokens(session, OneTimeToken.user_id == user_id)
     sessions.end_others(session, user_id, keep=session_id)
     session.commit()
     return codes

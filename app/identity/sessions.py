@@ -13,14 +13,15 @@ from typing import Any, Final, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from flask import Flask, current_app
-from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, select, true, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.audit import service as audit
 from app.database import now, uuid7
 from app.errors import NotFound, Unauthenticated
 from app.extensions import Model
-from app.identity.models import Membership, User, UserSession
+from app.identity.models import Membership, OneTimeToken, User, UserSession
+from app.identity.one_time import void_tokens
 from app.pagination import PageQuery, fetch_page
 from app.tenancy import system_scope
 
@@ -169,7 +170,9 @@ def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, da
 
 
 def end_of_user(session: Session, user_id: UUID) -> int:
-    """End all sessions of a user, in whichever tenants, and commit. Returns how many."""
+    """End all sessions of a user, in whichever tenants, void the links that were mailed, and commit. Returns how many
+    sessions: with a link that a thief has asked for, they would be back."""
+    void_tokens(session, OneTimeToken.user_id == user_id)
     count = _end(session, _of_user(user_id))
     audit.record(session, "user.signed_out", object_id=user_id, details={"sessions": count})
     session.commit()
@@ -177,7 +180,10 @@ def end_of_user(session: Session, user_id: UUID) -> int:
 
 
 def end_of_tenant(session: Session, tenant_id: UUID) -> int:
-    """End all sessions in a tenant, and commit. Returns how many."""
+    """End all sessions in a tenant, void the links that were mailed to its members, and commit. Returns how many
+    sessions."""
+    members = select(Membership.user_id).where(Membership.tenant_id == tenant_id)
+    void_tokens(session, OneTimeToken.user_id.in_(members))
     count = _end(session, UserSession.tenant_id == tenant_id)
     details = {"sessions": count}
     audit.record(session, "tenant.signed_out", object_id=tenant_id, tenant_id=tenant_id, details=details)
@@ -186,7 +192,8 @@ def end_of_tenant(session: Session, tenant_id: UUID) -> int:
 
 
 def end_of_everybody(session: Session) -> int:
-    """End every session there is, and commit. Returns how many."""
+    """End every session there is, void every link that was mailed to a user, and commit. Returns how many sessions."""
+    void_tokens(session, true())
     count = _end(session)
     audit.record(session, "everybody.signed_out", details={"sessions": count})
     session.commit()

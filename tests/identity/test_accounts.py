@@ -1,5 +1,6 @@
 """Password and e-mail address: set anew by a link in a mail, and changed by whoever is signed in."""
 
+import pyotp
 import pytest
 from sqlalchemy import update
 
@@ -186,11 +187,33 @@ class TestEmailAddress:
         token = mailbox.token("ada@acme.example")
         assert post(client, "/api/verify-email", token=token).status_code == 204
         assert alice.client.get("/api/me").json["user"]["email"] == "ada@acme.example"
-        assert mailbox.subjects(alice.email)[1:] == ["Your e-mail address was changed"]
+        told = ["Somebody wants to change your e-mail address", "Your e-mail address was changed"]
+        assert mailbox.subjects(alice.email)[1:] == told
         assert sign_in(client, "ada@acme.example", PASSWORD).status_code == 200
         assert sign_in(client, alice.email, PASSWORD).status_code == 401
         assert is_refused_link(reset(client, reset_token))
         assert is_refused_link(post(client, "/api/verify-email", token=token))
+
+    @pytest.mark.parametrize("means", ["everywhere", "--user", "--tenant", "--all", "disable-user", "second factor"])
+    @on_sqlite
+    def test_no_way_to_be_rid_of_a_thief_leaves_the_link_that_they_asked_for(self, app, client, alice, mailbox, means):
+        post(alice.client, "/api/me/email", email="eve@eve.example")
+        (told,) = mailbox.of(alice.email)
+        assert "eve@eve.example" in told["text"]
+        run = app.test_cli_runner().invoke
+        if means == "everywhere":
+            alice.client.delete("/api/sessions")
+        elif means == "disable-user":
+            run(args=["create-user", "dora@x.example", "--tenant", "acme", "--role", "owner"], input=f"{NEW}\n")
+            run(args=["disable-user", alice.email])
+            run(args=["disable-user", alice.email, "--undo"])
+        elif means == "second factor":
+            code = pyotp.TOTP(alice.client.post("/api/me/second-factor").json["secret"]).now()
+            assert post(alice.client, "/api/me/second-factor/confirm", code=code).status_code == 200
+        else:
+            whose = {"--user": [alice.email], "--tenant": ["acme"], "--all": []}[means]
+            assert run(args=["revoke-tokens", means, *whose]).exit_code == 0
+        assert is_refused_link(post(client, "/api/verify-email", token=mailbox.token("eve@eve.example")))
 
     def test_an_address_that_another_account_has_is_told_to_its_owner_alone(self, client, alice, bob, mailbox):
         answers = [post(alice.client, "/api/me/email", email=it) for it in ("free@acme.example", bob.email)]
