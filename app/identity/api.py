@@ -46,17 +46,17 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
     account, session = service.account_of(json_data.email), db.session()
     attempt = throttle.Attempt(account, request.remote_addr)
     try:
-        user_id = service.authenticate(session, attempt, json_data.password.get_secret_value())
-        membership = service.choose_membership(session, user_id, json_data.tenant)
+        verified = service.authenticate(session, attempt, json_data.password.get_secret_value())
+        membership = service.choose_membership(session, verified, json_data.tenant)
         second_factor.use_code(session, membership.user, code_in(json_data))
     except Unauthenticated as refusal:
         _record_refusal(account, refusal)
         raise
     enter_tenant_scope(membership.tenant_id)
-    act_as(Actor("user", user_id, account))
+    act_as(Actor("user", verified.user_id, account))
     attempt.succeeded(session)
     started = sessions.start(session, membership, request.remote_addr, request.user_agent.string)
-    return _tokens(started, user_id)
+    return _tokens(started, verified.user_id)
 
 
 @refresh.post("")
@@ -88,8 +88,8 @@ def prove(json_data: Proof) -> tuple[str, int]:
     asking = current_session()
     attempt = throttle.Attempt(asking.email, request.remote_addr)
     try:
-        service.authenticate(db.session(), attempt, json_data.password.get_secret_value())
-        second_factor.use_code(db.session(), current_membership().user, code_in(json_data))
+        verified = service.authenticate(db.session(), attempt, json_data.password.get_secret_value())
+        second_factor.use_code(db.session(), service.require_unchanged(db.session(), verified), code_in(json_data))
     except Unauthenticated as refusal:
         _record_refusal(asking.email, refusal)
         raise

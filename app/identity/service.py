@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, contains_eager
 
 from app.audit import service as audit
 from app.database import now
@@ -19,6 +20,8 @@ from app.identity.passwords import hash_password, is_outdated, renew_hash, verif
 from app.identity.throttle import Attempt
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
+
+Row = TypeVar("Row", User, Membership)
 
 
 def canonical_email(email: str) -> str:
@@ -45,40 +48,79 @@ def _is_email(text: str) -> bool:
         return False
 
 
-def authenticate(session: Session, attempt: Attempt, password: str) -> UUID:
-    """The id of the user whose account the attempt is about, if that is the password. The attempt counts as a failure
-    from here on, until its maker says that it succeeded.
+class Verified(NamedTuple):
+    """A user as they were when their password was verified, which takes long: see :func:`require_unchanged`."""
+
+    user_id: UUID
+    password_hash: str
+    has_second_factor: bool
+
+
+def authenticate(session: Session, attempt: Attempt, password: str) -> Verified:
+    """The user whose account the attempt is about, if that is the password. The attempt counts as a failure from here
+    on, until its maker says that it succeeded.
 
     Raises :class:`~app.errors.Unauthenticated`: the same, after the same time, whether or not there is such a user; and
     :class:`~app.errors.TooManyRequests`.
     """
     able = User.email == attempt.account, User.disabled_at.is_(None)
-    found = session.execute(select(User.id, User.password_hash).where(*able)).one_or_none()
+    found = session.execute(select(User.id, User.password_hash, User.totp_confirmed_at).where(*able)).one_or_none()
     attempt.count(session)  # commits: hashing takes long, and nobody should have to wait for a transaction meanwhile
-    user_id, stored = found or (None, None)
-    if not verify_password(stored, password) or user_id is None or stored is None:
+    if not verify_password(found.password_hash if found else None, password) or found is None:
         raise refused()
+    user_id, stored, confirmed_at = found
     if is_outdated(stored):
-        renewed = update(User).where(User.id == user_id, User.password_hash == stored)
-        session.execute(renewed.values(password_hash=renew_hash(password)))
-        session.commit()
-    return user_id
+        stored = _renewed_hash(session, user_id, stored, password)
+    return Verified(user_id, stored, confirmed_at is not None)
 
 
-def choose_membership(session: Session, user_id: UUID, subdomain: str | None) -> Membership:
-    """The user's membership of the tenant with that subdomain, or the only one there is if that is None.
+def _renewed_hash(session: Session, user_id: UUID, stored: str, password: str) -> str:
+    """What is stored from here on: another one, unless somebody has replaced the password meanwhile. Commits."""
+    renewed = renew_hash(password)
+    still = update(User).where(User.id == user_id, User.password_hash == stored).values(password_hash=renewed)
+    found = session.scalar(still.returning(User.id).execution_options(synchronize_session=False))
+    session.commit()
+    return stored if found is None else renewed
+
+
+def require_unchanged(session: Session, verified: Verified) -> User:
+    """The user, who stays as they are until the transaction ends. To be asked in the one that lets them in: their
+    password may have been replaced while it was verified, and its sessions ended before there was this one.
+
+    Raises :class:`~app.errors.Unauthenticated`, as if the password were wrong.
+    """
+    user = session.scalars(_locked(select(User).where(User.id == verified.user_id))).one_or_none()
+    return _unchanged(user, verified)
+
+
+def _locked(statement: Select[Row]) -> Select[Row]:
+    """Not shared: two who sign in at once with a code would wait for each other to use it up."""
+    return statement.with_for_update(of=User, key_share=True).execution_options(populate_existing=True)
+
+
+def _unchanged(user: User | None, verified: Verified) -> User:
+    if user is None or user.disabled_at is not None or user.password_hash != verified.password_hash:
+        raise refused()
+    return user
+
+
+def choose_membership(session: Session, verified: Verified, subdomain: str | None) -> Membership:
+    """The user's membership of the tenant with that subdomain, or the only one there is if that is None. The user is as
+    :func:`require_unchanged` gives them.
 
     Raises :class:`~app.errors.Unauthenticated`, as if the password were wrong, when there is none, and
     :class:`~app.errors.Invalid` when there are several to choose from.
     """
-    able = Membership.user_id == user_id, Membership.disabled_at.is_(None), Tenant.suspended_at.is_(None)
-    statement = select(Membership).join(Tenant).where(*able).options(*_RELATED)
+    able = Membership.user_id == verified.user_id, Membership.disabled_at.is_(None), Tenant.suspended_at.is_(None)
+    related = contains_eager(Membership.user), contains_eager(Membership.tenant)
+    statement = select(Membership).join(Membership.user).join(Membership.tenant).where(*able).options(*related)
     if subdomain is not None:
         statement = statement.where(Tenant.subdomain == subdomain)
     with system_scope():  # the tenant is what is being found out
-        memberships = session.scalars(statement.limit(2)).all()
+        memberships = session.scalars(_locked(statement.limit(2))).all()
     if not memberships:
         raise refused()
+    _unchanged(memberships[0].user, verified)
     if len(memberships) > 1:
         message = "you belong to several tenants: give the subdomain of one"
         raise Invalid("The request does not say which tenant.", [{"field": "tenant", "message": message}])
@@ -183,6 +225,3 @@ def get_tenant(session: Session, subdomain: str) -> Tenant:
     if tenant is None:
         raise NotFound("There is no tenant with this subdomain.")
     return tenant
-
-
-_RELATED = (joinedload(Membership.user), joinedload(Membership.tenant))
