@@ -47,6 +47,8 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
     attempt = throttle.Attempt(account, request.remote_addr)
     try:
         verified = service.authenticate(session, attempt, json_data.password.get_secret_value())
+        if verified.has_second_factor and json_data.code is not None:
+            attempt.count_code(session)
         membership = service.choose_membership(session, verified, json_data.tenant)
         second_factor.use_code(session, membership.user, code_in(json_data))
     except Unauthenticated as refusal:
@@ -89,6 +91,8 @@ def prove(json_data: Proof) -> tuple[str, int]:
     attempt = throttle.Attempt(asking.email, request.remote_addr)
     try:
         verified = service.authenticate(db.session(), attempt, json_data.password.get_secret_value())
+        if verified.has_second_factor and json_data.code is not None:
+            attempt.count_code(db.session())
         second_factor.use_code(db.session(), service.require_unchanged(db.session(), verified), code_in(json_data))
     except Unauthenticated as refusal:
         _record_refusal(asking.email, refusal)

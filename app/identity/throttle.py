@@ -37,22 +37,31 @@ class Attempt:
     """An attempt to sign in to ``account``, as :func:`~app.identity.service.account_of` tells it, from ``address``.
 
     It counts as a failure until it succeeds: so any number of guesses at the same time are counted before the first of
-    them is verified.
+    them is verified. Codes of the second factor are counted apart: :func:`forgive` is for passwords, or whoever reads
+    the account's mail would have any number of guesses at its codes.
     """
 
     def __init__(self, account: str, address: str | None) -> None:
-        self.account, self._key = account, _hash(account)
-        self._network = self._here = network_of(address)
+        self.account, self._here = account, network_of(address)
+        self._counted: list[tuple[str, str]] = []  # the keys of the allowances
 
     def count(self, session: Session) -> None:
         """Count it, committed. Does the same work whether or not there is such an account.
 
         Raises :class:`~app.errors.TooManyRequests` when there were too many.
         """
+        self._count(session, _hash(self.account))
+
+    def count_code(self, session: Session) -> None:
+        """Count that it comes with a code of the second factor, for an account that has one. The rest as above."""
+        self._count(session, _hash(self.account, kind="code"))
+
+    def _count(self, session: Session, key: str) -> None:
         moment, window = now(), _window()
-        networks = _known_networks(session, self.account, self._key, moment)
-        self._network = self._here if self._here in networks else ANYWHERE
-        failures, began_at = _count_failure(session, self._key, self._network, moment)
+        networks = _known_networks(session, self.account, key, moment)
+        network = self._here if self._here in networks else ANYWHERE
+        self._counted.append((key, network))
+        failures, began_at = _count_failure(session, key, network, moment)
         _remove_expired(session, moment)
         session.commit()
         if failures > counting.rate(Limit.SIGN_IN_FAILURES).amount:
@@ -62,13 +71,13 @@ class Attempt:
     def succeeded(self, session: Session) -> None:
         """Forget the failures. Not committed: to be called before the session is started that makes the network a known
         one."""
-        own = _ALLOWANCES.c.account == self._key, _ALLOWANCES.c.network == self._network
-        session.execute(delete(_ALLOWANCES).where(*own))
+        own = tuple_(_ALLOWANCES.c.account, _ALLOWANCES.c.network).in_(self._counted)
+        session.execute(delete(_ALLOWANCES).where(own))
 
 
 def forgive(session: Session, account: str, address: str | None) -> None:
-    """Forget all failures, and give ``address`` an allowance of its own: for whoever has set a new password by a link
-    that was mailed to the account. Not committed."""
+    """Forget all wrong passwords, and give ``address`` an allowance of its own: for whoever has set a new password by a
+    link that was mailed to the account. Wrong codes of a second factor stay counted. Not committed."""
     key = _hash(account)
     session.execute(delete(_ALLOWANCES).where(_ALLOWANCES.c.account == key))
     insert = _insert(session, key, network_of(address), failures=0, began_at=now())
@@ -134,7 +143,7 @@ def _window() -> timedelta:
     return timedelta(seconds=counting.rate(Limit.SIGN_IN_FAILURES).get_expiry())
 
 
-def _hash(email: str) -> str:
+def _hash(email: str, kind: str = "e-mail") -> str:
     """What stands for an e-mail address, whether or not it is a user's: the storage need not know who our users are."""
     key: bytes = current_app.config["SECRET_KEY"]
-    return hmac.digest(key, f"e-mail/{email}".encode("utf-8", "surrogatepass"), "sha256").hex()
+    return hmac.digest(key, f"{kind}/{email}".encode("utf-8", "surrogatepass"), "sha256").hex()
