@@ -20,7 +20,7 @@ from app.identity import sessions, throttle
 from app.identity.models import Membership, OneTimeToken, Purpose, User
 from app.identity.one_time import LinkNotValid, fingerprint, new_token, void_tokens
 from app.identity.passwords import hash_password
-from app.identity.service import canonical_email, get_user
+from app.identity.service import authenticate, canonical_email, get_user, require_unchanged
 from app.mail import service as mail
 from app.mail.messages import (
     EmailChanged,
@@ -69,12 +69,19 @@ def reset_password(session: Session, token: str, password: str, address: str | N
     _replace_password(session, user_id, password_hash, "password.reset")
 
 
-def change_password(session: Session, membership: Membership, password: str, keep: UUID) -> None:
-    """Set the password of a member's account, and end its sessions except the one with the id ``keep``.
+def change_password(
+    session: Session, membership: Membership, attempt: throttle.Attempt, current: str, password: str, keep: UUID
+) -> None:
+    """Set the password of a member's account in place of the ``current`` one, and end its sessions except the one with
+    the id ``keep``.
 
-    Raises :class:`~app.errors.Invalid`.
+    Raises :class:`~app.errors.Unauthenticated` and :class:`~app.errors.TooManyRequests` as
+    :func:`~app.identity.service.authenticate` does, and :class:`~app.errors.Invalid`.
     """
+    verified = authenticate(session, attempt, current)
     password_hash = hash_password(password, email=membership.user.email, subdomain=membership.tenant.subdomain)
+    require_unchanged(session, verified)
+    attempt.succeeded(session)
     _replace_password(session, membership.user_id, password_hash, "password.changed", keep)
 
 

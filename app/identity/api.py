@@ -52,7 +52,7 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
         membership = service.choose_membership(session, verified, json_data.tenant)
         second_factor.use_code(session, membership.user, code_in(json_data))
     except Unauthenticated as refusal:
-        _record_refusal(account, refusal)
+        record_refusal(account, refusal)
         raise
     enter_tenant_scope(membership.tenant_id)
     act_as(Actor("user", verified.user_id, account))
@@ -95,7 +95,7 @@ def prove(json_data: Proof) -> tuple[str, int]:
             attempt.count_code(db.session())
         second_factor.use_code(db.session(), service.require_unchanged(db.session(), verified), code_in(json_data))
     except Unauthenticated as refusal:
-        _record_refusal(asking.email, refusal)
+        record_refusal(asking.email, refusal)
         raise
     attempt.succeeded(db.session())
     sessions.set_authenticated(db.session(), asking.id)
@@ -153,7 +153,8 @@ def code_in(body: Credentials | Proof) -> str | None:
     return body.code.get_secret_value() if body.code is not None else None
 
 
-def _record_refusal(account: str, refusal: Unauthenticated) -> None:
+def record_refusal(account: str, refusal: Unauthenticated) -> None:
+    """Record that whoever makes the request did not prove to be who has that account."""
     reason = refusal.reason if isinstance(refusal, second_factor.CodeRefused) else None
     service.record_refusal(db.session(), account, reason)
     refusal_is_recorded()

@@ -40,6 +40,7 @@ def begin() -> EnrolmentOut:
 
 
 @api.post("/second-factor/confirm")
+@fresh
 @api.input(Confirmation)
 @api.output(RecoveryCodes, description="It is on")
 @api.doc(

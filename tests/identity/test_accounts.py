@@ -155,7 +155,7 @@ class TestOnesOwnPassword:
         ask(client, alice.email)
         token = mailbox.token(alice.email)
         elsewhere = sign_in(client, alice.email, PASSWORD).json["access_token"]
-        assert post(alice.client, "/api/me/password", password=NEW).status_code == 204
+        assert post(alice.client, "/api/me/password", current_password=PASSWORD, password=NEW).status_code == 204
         assert alice.client.get("/api/me").status_code == 200
         assert client.get("/api/me", headers={"Authorization": f"Bearer {elsewhere}"}).status_code == 401
         assert is_refused_link(reset(client, token))
@@ -165,11 +165,26 @@ class TestOnesOwnPassword:
     @on_sqlite
     def test_it_needs_a_fresh_sign_in_and_nothing_but_the_password(self, app, alice, mailbox):
         for unfit in ("short", "password1", alice.email, "acme2026!"):
-            assert post(alice.client, "/api/me/password", password=unfit).status_code == 422
+            assert post(alice.client, "/api/me/password", current_password=PASSWORD, password=unfit).status_code == 422
         assert post(alice.client, "/api/me/password", password=NEW, role="owner").status_code == 422
         grow_stale(app)
-        assert is_stale(post(alice.client, "/api/me/password", password=NEW))
+        assert is_stale(post(alice.client, "/api/me/password", current_password=PASSWORD, password=NEW))
         assert is_stale(post(alice.client, "/api/me/email", email="ada@acme.example"))
+        assert mailbox.provider.asked == []
+
+    @on_sqlite
+    def test_it_takes_the_current_one_and_guesses_at_that_are_counted(self, app, alice, mailbox):
+        def change(current, number=0):
+            body = {"current_password": current, "password": NEW}
+            return post(alice.client, "/api/me/password", f"198.51.100.{number}", **body).status_code
+
+        assert post(alice.client, "/api/me/password", password=NEW).status_code == 422
+        assert [change("wrong", number) for number in range(20)] == [401] * 20
+        assert change(PASSWORD) == 429
+        assert change(PASSWORD, 0) == 429
+        refused = alice.client.get("/api/audit-events?action=session.refused").json["items"]
+        assert [event["object_id"] for event in refused] == [str(alice.user_id)] * 20
+        assert alice.client.get("/api/me").status_code == 200
         assert mailbox.provider.asked == []
 
     @on_sqlite
@@ -249,7 +264,7 @@ class TestWithoutMail:
         assert contents(app) == before
 
     def test_a_password_is_changed_all_the_same(self, app, client, alice, caplog):
-        assert post(alice.client, "/api/me/password", password=NEW).status_code == 204
+        assert post(alice.client, "/api/me/password", current_password=PASSWORD, password=NEW).status_code == 204
         assert sign_in(client, alice.email, NEW).status_code == 200
         assert "a notice is not sent: password_changed" in caplog.text
 

@@ -4,7 +4,7 @@ from sqlalchemy import select
 
 from app.audit.models import AuditEvent
 from app.extensions import db
-from tests.conftest import in_database
+from tests.conftest import PASSWORD, in_database
 from tests.one_time import post
 
 DORA, EVE = "dora@acme.example", "eve@eve.example"
@@ -25,7 +25,7 @@ def test_every_change_is_recorded_with_who_made_it_and_without_a_token(app, clie
     alice.client.delete(f"/api/members/{bobs['id']}")
     unwanted = post(alice.client, "/api/invitations", email="x@x.example", role="member")
     alice.client.delete(unwanted.headers["Location"])
-    post(alice.client, "/api/me/password", password=NEW)
+    post(alice.client, "/api/me/password", current_password=PASSWORD, password=NEW)
     post(alice.client, "/api/me/email", email="ada@acme.example")
     post(client, "/api/verify-email", token=token("ada@acme.example"))
     post(client, "/api/password-reset", email="ada@acme.example")
