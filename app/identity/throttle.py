@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from flask import current_app, request
 from sqlalchemy import case, delete, select, tuple_, union
@@ -22,7 +23,7 @@ from app.identity.models import Membership, SignInAllowance, User, UserSession
 from app.limits import counting
 from app.limits.counting import NOWHERE, network_of
 from app.limits.limit import Limit
-from app.tenancy import system_scope
+from app.tenancy import current_scope, system_scope
 
 KNOWN: Final = timedelta(days=30)
 ANYWHERE: Final = "anywhere"
@@ -88,11 +89,19 @@ def forgive(session: Session, account: str, address: str | None) -> None:
 def count_mail(email: str) -> None:
     """To be called before a route sends mail to an address that anybody may name, whether or not it is an account's.
 
-    Each route counts by itself: who asks for one kind of mail in somebody's name does not keep another from them.
-    Raises :class:`~app.errors.TooManyRequests`.
+    Each route counts by itself: who asks for one kind of mail in somebody's name does not keep another from them. So
+    does each tenant, for those who are signed in. Raises :class:`~app.errors.TooManyRequests`.
     """
-    refusal = "Too many mails to this address: wait before trying again."
-    counting.count(Limit.RECIPIENT, request.endpoint or "", _hash(email), refusal=refusal)
+    refusal, scope = "Too many mails to this address: wait before trying again.", current_scope()
+    whose = str(scope) if isinstance(scope, UUID) else ""
+    counting.count(Limit.RECIPIENT, request.endpoint or "", whose, _hash(email), refusal=refusal)
+
+
+def count_invitation(tenant_id: UUID) -> None:
+    """To be called before a tenant sends an invitation, which says what it wants to be called to whomever it likes.
+    Raises :class:`~app.errors.TooManyRequests`."""
+    refusal = "Your team has sent too many invitations: wait before trying again."
+    counting.count(Limit.INVITATIONS, str(tenant_id), refusal=refusal)
 
 
 def _known_networks(session: Session, account: str, key: str, moment: datetime) -> set[str]:
