@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, String, Uuid, delete, insert, literal, or_, select, update
@@ -21,6 +21,7 @@ from app.identity.models import Membership, OneTimeToken, Purpose, User
 from app.identity.one_time import LinkNotValid, fingerprint, new_token, void_tokens
 from app.identity.passwords import hash_password
 from app.identity.service import authenticate, canonical_email, get_user, require_unchanged
+from app.identity.trail import record_for_each_tenant
 from app.mail import service as mail
 from app.mail.messages import (
     EmailChanged,
@@ -31,7 +32,6 @@ from app.mail.messages import (
     ResetPassword,
     VerifyEmail,
 )
-from app.tenancy import system_scope
 
 RESET_EXPIRES: Final = timedelta(hours=1)
 EMAIL_CHANGE_EXPIRES: Final = timedelta(days=1)
@@ -127,7 +127,7 @@ def change_email(session: Session, token: str) -> None:
         raise Conflict("Another account has this e-mail address.") from None
     void_tokens(session, OneTimeToken.user_id == user_id)
     mail.notify(session, str(former), EmailChanged(now()))
-    _record(session, "email.changed", user_id, {"from": former, "to": email})
+    record_for_each_tenant(session, "email.changed", user_id, {"from": former, "to": email})
     session.commit()
 
 
@@ -174,18 +174,8 @@ def _replace_password(
     email = session.scalars(replaced.execution_options(synchronize_session=False)).one()
     void_tokens(session, OneTimeToken.user_id == user_id)
     mail.notify(session, email, PasswordChanged(now()))
-    _record(session, action, user_id, {"sessions_ended": sessions.end_others(session, user_id, keep)})
+    record_for_each_tenant(session, action, user_id, {"sessions_ended": sessions.end_others(session, user_id, keep)})
     session.commit()
-
-
-def _record(session: Session, action: str, user_id: UUID, details: dict[str, Any]) -> None:
-    """Record a change of the account for each tenant that it belongs to."""
-    with system_scope():  # they may be several, and a link in a mail is of none
-        found = session.scalars(select(Membership.tenant_id).where(Membership.user_id == user_id))
-        tenant_ids: list[UUID | None] = [*found]
-        for tenant_id in tenant_ids or [None]:
-            audit.record(session, action, object_id=user_id, tenant_id=tenant_id, details=details)
-        session.flush()
 
 
 def _give_token(

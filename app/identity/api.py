@@ -11,7 +11,7 @@ from flask import current_app, request
 from app.audit.actors import Actor, act_as
 from app.audit.requests import refusal_is_recorded
 from app.database import now
-from app.errors import Unauthenticated
+from app.errors import Problem, Unauthenticated
 from app.extensions import db
 from app.identity import second_factor, service, sessions, throttle, tokens
 from app.identity.access import current_membership, current_session, current_token_id
@@ -50,14 +50,14 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
         if verified.has_second_factor and json_data.code is not None:
             attempt.count_code(session)
         membership = service.choose_membership(session, verified, json_data.tenant)
-        second_factor.use_code(session, membership.user, code_in(json_data))
-    except Unauthenticated as refusal:
-        record_refusal(account, refusal)
+        told = second_factor.use_code(session, membership.user, code_in(json_data))
+    except (Unauthenticated, service.TenantNeeded) as refusal:
+        record_refusal(account, refusal, json_data.tenant)
         raise
     enter_tenant_scope(membership.tenant_id)
     act_as(Actor("user", verified.user_id, account))
     attempt.succeeded(session)
-    started = sessions.start(session, membership, request.remote_addr, request.user_agent.string)
+    started = sessions.start(session, membership, request.remote_addr, request.user_agent.string, told)
     return _tokens(started, verified.user_id)
 
 
@@ -93,12 +93,13 @@ def prove(json_data: Proof) -> tuple[str, int]:
         verified = service.authenticate(db.session(), attempt, json_data.password.get_secret_value())
         if verified.has_second_factor and json_data.code is not None:
             attempt.count_code(db.session())
-        second_factor.use_code(db.session(), service.require_unchanged(db.session(), verified), code_in(json_data))
+        user = service.require_unchanged(db.session(), verified)
+        told = second_factor.use_code(db.session(), user, code_in(json_data))
     except Unauthenticated as refusal:
         record_refusal(asking.email, refusal)
         raise
     attempt.succeeded(db.session())
-    sessions.set_authenticated(db.session(), asking.id)
+    sessions.set_authenticated(db.session(), asking.id, told)
     return "", 204
 
 
@@ -153,10 +154,11 @@ def code_in(body: Credentials | Proof) -> str | None:
     return body.code.get_secret_value() if body.code is not None else None
 
 
-def record_refusal(account: str, refusal: Unauthenticated) -> None:
-    """Record that whoever makes the request did not prove to be who has that account."""
-    reason = refusal.reason if isinstance(refusal, second_factor.CodeRefused) else None
-    service.record_refusal(db.session(), account, reason)
+def record_refusal(account: str, refusal: Problem, subdomain: str | None = None) -> None:
+    """Record that whoever makes the request did not prove to be who has that account. subdomain: of the tenant that
+    they named."""
+    reason = refusal.reason if isinstance(refusal, second_factor.CodeRefused | service.TenantNeeded) else None
+    service.record_refusal(db.session(), account, reason, subdomain)
     refusal_is_recorded()
 
 

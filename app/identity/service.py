@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, false, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager
 
@@ -18,6 +18,7 @@ from app.identity import sessions
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password, is_outdated, renew_hash, verify_password
 from app.identity.throttle import Attempt
+from app.identity.trail import record_for_each_tenant
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
@@ -46,6 +47,16 @@ def _is_email(text: str) -> bool:
         return bool(canonical_email(text))
     except Invalid:
         return False
+
+
+class TenantNeeded(Invalid):
+    """The password was right, but does not tell to which of the user's tenants. ``reason``: for the audit trail."""
+
+    reason: Final = "which tenant"
+
+    def __init__(self) -> None:
+        message = "you belong to several tenants: give the subdomain of one"
+        super().__init__("The request does not say which tenant.", [{"field": "tenant", "message": message}])
 
 
 class Verified(NamedTuple):
@@ -109,7 +120,7 @@ def choose_membership(session: Session, verified: Verified, subdomain: str | Non
     :func:`require_unchanged` gives them.
 
     Raises :class:`~app.errors.Unauthenticated`, as if the password were wrong, when there is none, and
-    :class:`~app.errors.Invalid` when there are several to choose from.
+    :class:`TenantNeeded` when there are several to choose from.
     """
     able = Membership.user_id == verified.user_id, Membership.disabled_at.is_(None), Tenant.suspended_at.is_(None)
     related = contains_eager(Membership.user), contains_eager(Membership.tenant)
@@ -122,8 +133,7 @@ def choose_membership(session: Session, verified: Verified, subdomain: str | Non
         raise refused()
     _unchanged(memberships[0].user, verified)
     if len(memberships) > 1:
-        message = "you belong to several tenants: give the subdomain of one"
-        raise Invalid("The request does not say which tenant.", [{"field": "tenant", "message": message}])
+        raise TenantNeeded
     return memberships[0]
 
 
@@ -132,18 +142,23 @@ def refused() -> Unauthenticated:
     return Unauthenticated("The e-mail address, the password or the tenant is not right.")
 
 
-def record_refusal(session: Session, account: str, reason: str | None = None) -> None:
+def record_refusal(session: Session, account: str, reason: str | None = None, subdomain: str | None = None) -> None:
     """Record that somebody was not let in to that account, of which :func:`account_of` speaks: for each tenant that the
     account belongs to, or, where there is no such account, for nobody in particular. Takes as long in either case.
 
-    reason: where the password was right.
+    reason: where the password was right. subdomain: of the tenant that they named: if the account belongs to that, it
+    is none of the others' business.
     """
-    found = select(Membership.tenant_id, User.id).join(User).where(User.email == account)
+    named = Tenant.subdomain == subdomain if subdomain is not None else false()
+    memberships = select(Membership.tenant_id, User.id, named.label("named")).join(User).join(Membership.tenant)
+    found = memberships.where(User.email == account)
     details = {"account": account} if _is_email(account) else {}  # some type their password there
     details |= {"reason": reason} if reason is not None else {}
     session.rollback()
     with system_scope():  # whose tenants they are is what is being found out
-        known: list[tuple[UUID | None, UUID | None]] = [(row.tenant_id, row.id) for row in session.execute(found)]
+        rows = session.execute(found).all()
+        rows = [row for row in rows if row.named] or rows
+        known: list[tuple[UUID | None, UUID | None]] = [(row.tenant_id, row.id) for row in rows]
         for tenant_id, user_id in known or [(None, None)]:
             audit.record(
                 session,
@@ -212,11 +227,38 @@ def create_user(
 def set_disabled(session: Session, email: str, disabled: bool) -> None:
     """Keep a user from signing in, and end the user's sessions; or let them sign in again.
 
-    Raises :class:`~app.errors.NotFound`.
+    Raises :class:`~app.errors.NotFound`, and :class:`~app.errors.Conflict` for the last owner of a tenant.
     """
     user = get_user(session, email)
+    if disabled:
+        _require_other_owners(session, user)
     user.disabled_at = (user.disabled_at or now()) if disabled else None
-    sessions.end_of_user(session, user.id)
+    record_for_each_tenant(session, f"user.{'disabled' if disabled else 'enabled'}", user.id)
+    if disabled:
+        sessions.end_of_user(session, user.id)
+    session.commit()
+
+
+def _require_other_owners(session: Session, user: User) -> None:
+    """Raise Conflict if a tenant that is open would have no owner who can sign in without ``user``. All owners of the
+    user's tenants are locked until the transaction ends, as where one of them steps down."""
+    own = select(Membership.tenant_id).where(Membership.user_id == user.id, Membership.role == Role.OWNER)
+    owners = (
+        select(Membership)
+        .join(Membership.user)
+        .join(Membership.tenant)
+        .where(Membership.role == Role.OWNER, Membership.tenant_id.in_(own), Tenant.suspended_at.is_(None))
+        .order_by(Membership.id)
+        .with_for_update(of=(Membership, User), key_share=True)
+        .options(contains_eager(Membership.user), contains_eager(Membership.tenant))
+        .execution_options(populate_existing=True)
+    )
+    able = [it for it in session.scalars(owners) if it.disabled_at is None and it.user.disabled_at is None]
+    kept = {it.tenant_id for it in able if it.user_id != user.id}
+    for tenant in (it.tenant for it in able if it.user_id == user.id and it.tenant_id not in kept):
+        session.rollback()
+        what = "make somebody else an owner (flask set-role), or close the tenant (flask suspend-tenant), first."
+        raise Conflict(f"This is the last owner of {tenant.subdomain}: {what}")
 
 
 def get_tenant(session: Session, subdomain: str) -> Tenant:

@@ -87,7 +87,9 @@ class TestReset:
     @on_sqlite
     def test_a_link_is_void_while_its_user_is_disabled(self, app, client, alice, mailbox):
         ask(client, alice.email)
-        app.test_cli_runner().invoke(args=["disable-user", alice.email])
+        with in_database(app):
+            db.session.execute(update(User).where(User.id == alice.user_id).values(disabled_at=User.created_at))
+            db.session.commit()
         assert is_refused_link(reset(client, mailbox.token(alice.email)))
 
     @on_sqlite
@@ -261,6 +263,7 @@ class TestWithoutMail:
         ):
             answer = post(client_, url, **body)
             assert (answer.status_code, "Retry-After" in answer.headers) == (503, True), url
+            assert answer.json["detail"] == "Mail cannot be sent at the moment."
         assert contents(app) == before
 
     def test_a_password_is_changed_all_the_same(self, app, client, alice, caplog):
