@@ -51,8 +51,8 @@ class Answer(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One method of one path. credentials: what it asks for, in words, or None. cost: in units of the tenant's budget, or
-    None where no tenant pays. curl: a line for the shell, with the first of the credentials."""
+    """One method of one path. credentials: what it asks for, in words, or None. cost: in units of the tenant's budget,
+    or None. curl: a line for the shell, with the first of the credentials."""
 
     id: str
     method: str
