@@ -23,6 +23,7 @@ from app.encryption.storage import UtcTimestamp
 __all__ = ["Base", "Timestamps", "UtcTimestamp", "Versioned", "engine_options", "now", "primary_key", "uuid7"]
 
 SQLITE_BUSY_SECONDS: Final = 15
+LONGEST_WAIT_SECONDS: Final = 3  # for a connection: whoever asks is to be told within 5 seconds that there is none
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -82,8 +83,11 @@ def engine_options(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": SQLITE_BUSY_SECONDS}
     else:
-        options["pool_pre_ping"] = True
-        options["connect_args"] = {"connect_timeout": 5}
+        options |= {"pool_pre_ping": True, "pool_timeout": LONGEST_WAIT_SECONDS}
+        options["connect_args"] = {
+            "connect_timeout": LONGEST_WAIT_SECONDS,
+            "tcp_user_timeout": LONGEST_WAIT_SECONDS * 1000,  # milliseconds without a sign of life of the other side
+        }
     return options
 
 
