@@ -42,3 +42,13 @@ def test_every_route_answers_soon_while_the_database_is_stopped_and_works_afterw
         assert client.post("/api/login", json=login).status_code == 503
         postgres_of_our_own.start()
         assert client.post("/api/login", json=login).status_code == 401
+
+
+def test_connections_that_died_in_a_pause_are_replaced_without_anybody_noticing(postgres_of_our_own, monkeypatch):
+    monkeypatch.setattr("app.database.PAUSE_SECONDS", 0.0)
+    url = postgres_of_our_own.create_database("restarted").replace("postgresql://", "postgresql+psycopg://")
+    with running(make_settings(migrate(url))) as app, app.app_context():
+        client = app.test_client()
+        assert client.get("/readyz").status_code == 200
+        postgres_of_our_own.restart()
+        assert client.get("/readyz").status_code == 200
