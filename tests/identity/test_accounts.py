@@ -7,7 +7,7 @@ from app.extensions import db
 from app.identity.models import OneTimeToken, User, UserSession
 from app.identity.one_time import fingerprint
 from app.mail.models import Mail
-from tests.conftest import PASSWORD, in_database, make_settings, running
+from tests.conftest import PASSWORD, in_database, make_settings, running, wait_for_senders
 from tests.mail.conftest import later, make_due
 from tests.mail.mailbox import mailbox, quick_hashes, settings
 from tests.mail.provider import error
@@ -123,7 +123,10 @@ class TestReset:
 
     @on_sqlite
     def test_an_address_gets_three_of_these_mails_an_hour_whoever_asks(self, client, alice, bob, mailbox):
-        answers = [ask(client, alice.email, address=f"192.0.2.{number}") for number in range(4)]
+        answers = []
+        for number in range(4):
+            answers.append(ask(client, alice.email, address=f"192.0.2.{number}"))
+            wait_for_senders()  # each mail has a thread of its own: the newest link is to come last
         assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
         assert 0 < int(answers[-1].headers["Retry-After"]) <= 3600
         assert ask(client, bob.email).status_code == 202
