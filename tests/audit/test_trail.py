@@ -2,18 +2,20 @@
 
 import json
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, insert, select, text, update
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from app.audit import tally
 from app.audit.models import AuditEvent
-from app.database import now
+from app.database import now, uuid7
 from app.extensions import db
 from app.logs import log_to_standard_error
 from app.tenancy import tenant_scope
+from app.tenants.models import Tenant
 from tests.calls.conftest import make_hook
 from tests.conftest import PASSWORD, in_database
 
@@ -130,6 +132,60 @@ def test_a_flood_of_refusals_takes_a_bounded_number_of_rows(app, client, monkeyp
         assert len(db.session.scalars(select(AuditEvent)).all()) == 6
         tally.store_counted()
         assert sum(event.count for event in db.session.scalars(select(AuditEvent))) == 20
+
+
+@on_sqlite
+def test_no_stranger_makes_the_events_of_a_tenant_nobodys(app, client, alice, monkeypatch):
+    monkeypatch.setattr(tally, "MOST_KINDS", 2)
+    hook = make_hook(app, alice)
+    for number in range(5):
+        client.get("/api/me", environ_overrides={"REMOTE_ADDR": f"192.0.2.{number}"})
+    assert hook.deliver().status_code == 201
+    assert hook.deliver(credentials=("", "wrong")).status_code == 401
+    with app.app_context():
+        tally.store_counted()
+    assert [event["object_id"] is not None for event in events(alice.client, action="secret.used")] == [True]
+    assert [event["outcome"] for event in events(alice.client, action="delivery.refused")] == ["refused"]
+
+
+@on_sqlite
+def test_refused_deliveries_to_made_up_paths_are_one_event_for_each_network_and_wait_for_a_minute(app, client, alice):
+    hook = make_hook(app, alice)
+    for number in range(3):
+        hook.deliver(path=f"/hooks/made-up-{number}/x/cdr", environ_overrides={"REMOTE_ADDR": f"2001:db8::{number}"})
+    hook.deliver(credentials=("", "wrong"))
+    app.extensions["audit_tally"]._waiting_since -= timedelta(seconds=61)
+    client.get("/api/me")
+    assert events(alice.client, action="delivery.refused") == [], "a stranger's request does not store it"
+    assert [event["count"] for event in events(alice.client, action="delivery.refused")] == [1]
+    with in_database(app):
+        found = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "delivery.refused")).all()
+    assert {(event.tenant_id, event.address, event.count) for event in found} == {
+        (None, "2001:db8::/64", 3),
+        (alice.tenant_id, "127.0.0.1", 1),
+    }
+    assert "made-up" not in str([event.details for event in found])
+
+
+@on_sqlite
+def test_what_could_not_be_stored_is_kept_for_the_next_time_and_hinders_nothing_else(app, alice):
+    missing = uuid7()
+    with app.test_request_context():
+        for kind in (
+            tally.Kind("thing.used", "success", missing),
+            tally.Kind("thing.used", "success", alice.tenant_id),
+        ):
+            with suppress(IntegrityError):
+                tally.count(kind)
+            tally.count(kind)
+        tally.store_counted()
+    assert [event["count"] for event in events(alice.client, action="thing.used")] == [1, 1]
+    with in_database(app):
+        db.session.add(Tenant(id=missing, name="Late", subdomain="late"))
+        db.session.commit()
+        tally.store_counted()
+        kept = db.session.scalars(select(AuditEvent).where(AuditEvent.tenant_id == missing)).all()
+    assert [event.count for event in kept] == [2]
 
 
 def test_nobody_sees_another_tenants_events_and_members_see_none(alice, bob, charlie):
