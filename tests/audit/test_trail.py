@@ -6,13 +6,15 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from limits import parse
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
-from app.audit import tally
+from app.audit import service, tally
 from app.audit.models import AuditEvent
 from app.database import now, uuid7
 from app.extensions import db
+from app.limits.limit import Limit
 from app.logs import log_to_standard_error
 from app.tenancy import tenant_scope
 from app.tenants.models import Tenant
@@ -20,6 +22,7 @@ from tests.calls.conftest import make_hook
 from tests.conftest import PASSWORD, in_database
 
 PBX = {"name": "Headquarters", "vendor": "asterisk", "password": "hunter2"}
+LINE_BREAKS = "".join(["a\nb\rc\vd\fe", "\x1cf\x1dg\x1eh", "\x85i", "\u2028j", "\u2029k"])
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -68,6 +71,23 @@ def test_signing_in_and_out_and_every_refusal_is_recorded(client, alice):
     assert (refused["outcome"], refused["object_id"]) == ("refused", str(alice.user_id))
     assert (refused["actor"]["type"], refused["details"]) == ("anonymous", {"account": alice.email})
     assert (started["actor"]["name"], started["object_id"]) == (alice.email, ended["object_id"])
+
+
+@on_sqlite
+def test_attempts_beyond_what_an_account_allows_are_told_to_its_tenants_once_an_hour(app, client, alice):
+    app.extensions["rates"] |= {Limit.SIGN_IN_FAILURES: parse("1 per hour")}
+    for email in (alice.email, "unknown@acme.example", "my p@ssword"):
+        answers = [client.post("/api/login", json={"email": email, "password": "x"}) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [401, 429, 429]
+    with app.app_context():
+        tally.store_counted()
+    locked, refused = events(alice.client, action="session.refused")
+    assert (locked["count"], locked["object_id"]) == (2, refused["object_id"])
+    assert locked["details"].items() >= {"account": alice.email, "reason": "too many attempts"}.items()
+    assert events(alice.client, action="request.too_many") == []
+    with in_database(app):
+        nobodys = select(AuditEvent).where(AuditEvent.tenant_id.is_(None), AuditEvent.count == 2)
+        assert {event.details.get("account") for event in db.session.scalars(nobodys)} == {"unknown@acme.example", None}
 
 
 @on_sqlite
@@ -236,13 +256,15 @@ def test_an_event_is_one_line_of_json_in_the_log_whatever_it_holds(app, client, 
     before = logger.handlers, logger.level
     log_to_standard_error()
     try:
-        client.post("/api/login", json={"email": "a\u2028b@acme.example", "password": "x"})
-        agent = {"email": alice.email, "password": PASSWORD}
-        answer = client.post("/api/login", json=agent)
+        with in_database(app):
+            service.record(db.session(), "thing.named", details={"name": LINE_BREAKS}, tenant_id=alice.tenant_id)
+            db.session.commit()
+        answer = client.post("/api/login", json={"email": alice.email, "password": PASSWORD})
     finally:
         logger.handlers, logger.level = before
     assert answer.status_code == 200
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["audit"]["details"] for line in lines if line["event"] == "thing.named"] == [{"name": LINE_BREAKS}]
     started = next(line for line in lines if line["event"] == "session.started")
     assert started.keys() == {"timestamp", "level", "logger", "event", "request_id", "audit"}
     assert started["timestamp"].endswith("Z")
