@@ -103,6 +103,22 @@ def test_a_sign_in_to_no_account_is_nobodys_event_and_keeps_no_password_typed_in
     assert events(alice.client, action="session.refused") == []
 
 
+@on_sqlite
+def test_what_the_operator_does_to_tenants_and_sessions_is_recorded_as_theirs(app, alice, charlie):
+    for command in (["suspend-tenant", "acme"], ["suspend-tenant", "acme", "--undo"], ["revoke-tokens", "--all"]):
+        assert app.test_cli_runner().invoke(args=command).exit_code == 0
+    done = ("tenant.suspended", "tenant.readmitted", "everybody.signed_out")
+    with in_database(app):
+        found = db.session.scalars(select(AuditEvent).where(AuditEvent.action.in_(done)).order_by(AuditEvent.id)).all()
+    assert {(event.actor_type, event.outcome, event.address) for event in found} == {("operator", "success", None)}
+    assert [(event.action, event.tenant_id, event.details) for event in found] == [
+        ("tenant.suspended", alice.tenant_id, {}),
+        ("tenant.readmitted", alice.tenant_id, {}),
+        ("everybody.signed_out", None, {"sessions": 1}),
+    ]
+    assert charlie.client.get("/api/me").status_code == 401
+
+
 def test_refused_requests_are_recorded_once_an_hour_and_counted(app, alice, bob):
     for _ in range(3):
         assert bob.client.get("/api/phone-systems").status_code == 403

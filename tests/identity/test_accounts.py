@@ -192,6 +192,26 @@ class TestEmailAddress:
         assert is_refused_link(reset(client, reset_token))
         assert is_refused_link(post(client, "/api/verify-email", token=token))
 
+    def test_of_twenty_uses_at_once_one_wins(self, app, client, alice, mailbox):
+        post(alice.client, "/api/me/email", email="ada@acme.example")
+        token = mailbox.token("ada@acme.example")
+        assert twenty_at_once(app, "/api/verify-email", token=token) == [204] + [422] * 19
+        assert mailbox.subjects(alice.email) == ["Your e-mail address was changed"]
+
+    @on_sqlite
+    def test_a_link_is_in_the_mail_alone_replaces_the_one_before_and_expires(self, app, client, alice, mailbox):
+        post(alice.client, "/api/me/email", email="ada@acme.example")
+        first = mailbox.token("ada@acme.example")
+        post(alice.client, "/api/me/email", email="ada@acme.example")
+        second = mailbox.token("ada@acme.example")
+        stored = contents(app)
+        assert fingerprint(second) in stored
+        assert second not in stored
+        assert is_refused_link(post(client, "/api/verify-email", token=first))
+        expire(app, OneTimeToken)
+        assert is_refused_link(post(client, "/api/verify-email", token=second))
+        assert alice.client.get("/api/me").json["user"]["email"] == alice.email
+
     def test_an_address_that_another_account_has_is_told_to_its_owner_alone(self, client, alice, bob, mailbox):
         answers = [post(alice.client, "/api/me/email", email=it) for it in ("free@acme.example", bob.email)]
         assert [(answer.status_code, answer.json) for answer in answers] == [(202, answers[0].json)] * 2
@@ -202,6 +222,19 @@ class TestEmailAddress:
     @on_sqlite
     def test_ones_own_is_no_change(self, alice, mailbox):
         assert post(alice.client, "/api/me/email", email="ALICE@acme.example").status_code == 422
+
+
+@on_sqlite
+def test_what_stands_in_a_link_is_no_token_to_sign_requests_with(client, alice, mailbox):
+    ask(client, alice.email)
+    post(alice.client, "/api/me/email", email="ada@acme.example")
+    post(alice.client, "/api/invitations", email="dora@acme.example", role="owner")
+    post(client, "/api/signup", email="eve@eve.example", tenant_name="Eve", subdomain="eve")
+    for address in (alice.email, "ada@acme.example", "dora@acme.example", "eve@eve.example"):
+        bearer = {"Authorization": f"Bearer {mailbox.token(address)}"}
+        assert client.get("/api/me", headers=bearer).status_code == 401
+        assert client.post("/api/refresh", headers=bearer).status_code == 401
+        assert client.get("/api/phone-systems", headers=bearer).status_code == 401
 
 
 @on_sqlite
