@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, func, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.audit.models import AuditEvent, AuditSeal
@@ -29,7 +30,7 @@ from app.encryption import EncryptionError, UnknownKey
 from app.errors import Conflict
 
 LAG: Final = timedelta(minutes=10)  # by how much the clocks of the machines that record may differ, and more
-LONGEST_WAIT_MILLISECONDS: Final = 3000
+LONGEST_WAIT_SECONDS: Final = 10
 
 _ROWS: Final = 1000
 # What a digest is made of, by the version that a seal names: one that was ever used stays, in this order.
@@ -185,19 +186,26 @@ def verify(session: Session, retention: timedelta, known_digest: str | None = No
 
 def _wait_for_open_transactions(session: Session) -> None:
     """Until every event that has an id by now can be seen, or never will be: one that is committed later, under a seal
-    that was made without it, would look like one that was added. SQLite has one transaction at a time that writes.
+    that was made without it, would look like one that was added. Nobody else waits for that.
 
-    Who records meanwhile waits as well, so this is for a short time only.
+    SQLite has one transaction at a time that writes.
     """
     if session.connection().dialect.name != "postgresql":
         return
-    try:
-        session.execute(text(f"SET LOCAL lock_timeout = {LONGEST_WAIT_MILLISECONDS:d}"))
-        session.execute(text("LOCK TABLE audit_events IN SHARE MODE"))
-        session.commit()
-    except OperationalError:
-        session.rollback()
-        raise Conflict("A transaction that records events does not end: nothing was sealed, try again.") from None
+    waited_for = set(session.scalars(_WRITERS))
+    give_up_at = time.monotonic() + LONGEST_WAIT_SECONDS
+    while waited_for := waited_for.intersection(session.scalars(_WRITERS)):
+        if time.monotonic() > give_up_at:
+            raise Conflict("A transaction that records events does not end: nothing was sealed, try again.")
+        time.sleep(0.05)
+
+
+# Transactions that have added to the table, or are about to: they hold its lock until they end.
+_WRITERS: Final = text("""
+    SELECT virtualtransaction FROM pg_locks
+    WHERE relation = 'audit_events'::regclass AND mode = 'RowExclusiveLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
 
 
 def _newest(session: Session) -> tuple[int, Seal | None]:
