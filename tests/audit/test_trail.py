@@ -176,11 +176,11 @@ def test_no_stranger_makes_the_events_of_a_tenant_nobodys(app, client, alice, mo
     hook = make_hook(app, alice)
     for number in range(5):
         client.get("/api/me", environ_overrides={"REMOTE_ADDR": f"192.0.2.{number}"})
-    assert hook.deliver().status_code == 201
+    assert [hook.deliver().status_code for _ in range(2)] == [201, 200]
     assert hook.deliver(credentials=("", "wrong")).status_code == 401
     with app.app_context():
         tally.store_counted()
-    assert [event["object_id"] is not None for event in events(alice.client, action="secret.used")] == [True]
+    assert [event["object_id"] is not None for event in events(alice.client, action="secret.used")] == [True] * 2
     assert [event["outcome"] for event in events(alice.client, action="delivery.refused")] == ["refused"]
 
 
