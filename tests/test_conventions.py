@@ -54,6 +54,7 @@ SYSTEM_SCOPES = [
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
     ("app/identity/accounts.py", "_record"),  # a change of an account is an event of each of its tenants
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
+    ("app/identity/service.py", "record_lock_out"),  # finds out which tenants to tell
     ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
     ("app/identity/sessions.py", "list_page"),
