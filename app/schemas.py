@@ -67,8 +67,8 @@ def _plain(value: Any) -> Any:
 
 
 def _single_line(text: str) -> str:
-    if any(unicodedata.category(character) == "Cc" for character in text):
-        raise ValueError("must not contain control characters")
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in text):
+        raise ValueError("must not contain control characters or line separators")
     return text
 
 
@@ -104,7 +104,7 @@ def time_zones() -> frozenset[str]:
 PlainText = Annotated[
     str,
     BeforeValidator(_trimmed),
-    Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"}),
+    Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"}),
     AfterValidator(_single_line),
 ]
 """A line of text without blanks around it: a database may refuse control characters, and people cannot see them."""

@@ -45,6 +45,7 @@ class Reader:
         self.read = len(self.log.read_text())
         lines = re.sub(r"^(?:[A-Z_]+=\S+ *)+(?:#.*)?\n", "", block, flags=re.MULTILINE)
         lines = lines.replace('"password": "…"', f'"password": "{self.password}"')
+        lines = lines.replace('"current_password": "…"', f'"current_password": "{self.password}"')
         done = subprocess.run(
             ["bash", "-c", CURL + lines],
             env={"PATH": os.environ["PATH"]} | self.variables,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 from flask import request
 
+from app.errors import Unauthenticated
 from app.extensions import db
 from app.identity import accounts, throttle
 from app.identity.access import current_membership, current_session, fresh
-from app.identity.schemas import EmailAddress, MailOnItsWay, NewPassword, Token, TokenAndPassword
+from app.identity.api import record_refusal
+from app.identity.schemas import EmailAddress, MailOnItsWay, PasswordChange, Token, TokenAndPassword
 from app.identity.service import canonical_email
 from app.limits.budget import costs
 from app.limits.counting import limited
@@ -70,17 +72,25 @@ def change_email(json_data: Token) -> tuple[str, int]:
 
 
 @own_account.post("/password")
+@limited(Limit.SIGN_IN)
 @fresh
-@own_account.input(NewPassword)
+@own_account.input(PasswordChange)
 @own_account.output({}, status_code=204, description="The password is set, and all other sessions have ended")
 @own_account.doc(
     summary="Change one's own password",
-    description="The user gets a mail that says so.",
+    description="Which takes the current one. The user gets a mail that says so.",
+    responses={429: "Too many attempts from this address, or with wrong passwords of this account"},
 )
 @costs(100)
-def change_password(json_data: NewPassword) -> tuple[str, int]:
-    password = json_data.password.get_secret_value()
-    accounts.change_password(db.session(), current_membership(), password, keep=current_session().id)
+def change_password(json_data: PasswordChange) -> tuple[str, int]:
+    asking, given = current_session(), json_data.given()
+    attempt = throttle.Attempt(asking.email, request.remote_addr)
+    current, password = given["current_password"], given["password"]
+    try:
+        accounts.change_password(db.session(), current_membership(), attempt, current, password, keep=asking.id)
+    except Unauthenticated as refusal:
+        record_refusal(asking.email, refusal)
+        raise
     return "", 204
 
 

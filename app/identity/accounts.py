@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, String, Uuid, delete, insert, literal, or_, select, update
@@ -18,12 +18,20 @@ from app.database import UtcTimestamp, now, uuid7
 from app.errors import Conflict, Invalid
 from app.identity import sessions, throttle
 from app.identity.models import Membership, OneTimeToken, Purpose, User
-from app.identity.one_time import LinkNotValid, fingerprint, new_token
+from app.identity.one_time import LinkNotValid, fingerprint, new_token, void_tokens
 from app.identity.passwords import hash_password
-from app.identity.service import canonical_email, get_user
+from app.identity.service import authenticate, canonical_email, get_user, require_unchanged
+from app.identity.trail import record_for_each_tenant
 from app.mail import service as mail
-from app.mail.messages import EmailChanged, Message, NoAccount, PasswordChanged, ResetPassword, VerifyEmail
-from app.tenancy import system_scope
+from app.mail.messages import (
+    EmailChanged,
+    EmailChangeRequested,
+    Message,
+    NoAccount,
+    PasswordChanged,
+    ResetPassword,
+    VerifyEmail,
+)
 
 RESET_EXPIRES: Final = timedelta(hours=1)
 EMAIL_CHANGE_EXPIRES: Final = timedelta(days=1)
@@ -61,12 +69,19 @@ def reset_password(session: Session, token: str, password: str, address: str | N
     _replace_password(session, user_id, password_hash, "password.reset")
 
 
-def change_password(session: Session, membership: Membership, password: str, keep: UUID) -> None:
-    """Set the password of a member's account, and end its sessions except the one with the id ``keep``.
+def change_password(
+    session: Session, membership: Membership, attempt: throttle.Attempt, current: str, password: str, keep: UUID
+) -> None:
+    """Set the password of a member's account in place of the ``current`` one, and end its sessions except the one with
+    the id ``keep``.
 
-    Raises :class:`~app.errors.Invalid`.
+    Raises :class:`~app.errors.Unauthenticated` and :class:`~app.errors.TooManyRequests` as
+    :func:`~app.identity.service.authenticate` does, and :class:`~app.errors.Invalid`.
     """
+    verified = authenticate(session, attempt, current)
     password_hash = hash_password(password, email=membership.user.email, subdomain=membership.tenant.subdomain)
+    require_unchanged(session, verified)
+    attempt.succeeded(session)
     _replace_password(session, membership.user_id, password_hash, "password.changed", keep)
 
 
@@ -79,18 +94,20 @@ def set_password(session: Session, email: str, read_password: Callable[[], str])
 
 
 def request_email_change(session: Session, user_id: UUID, email: str) -> None:
-    """Mail a link to ``email`` that makes it the user's address, in place of an earlier link. Whether another account
-    has it is told to nobody but who gets that mail.
+    """Mail a link to ``email`` that makes it the user's address, in place of an earlier link, and tell the address that
+    is the user's until then. Whether another account has the new one is told to nobody but who gets that mail.
 
     Raises :class:`~app.errors.Invalid` for what is no address, or the user's already, and
     :class:`~app.errors.Unavailable`.
     """
     email, token, account = canonical_email(email), new_token(), select(User.id).where(User.id == user_id)
-    if session.scalar(select(User.email).where(User.id == user_id).with_for_update()) == email:
+    present = str(session.scalar(select(User.email).where(User.id == user_id).with_for_update()))
+    if present == email:
         message = "is your address already"
         raise Invalid("The e-mail address cannot be changed to this one.", [{"field": "email", "message": message}])
     _give_token(session, account, Purpose.CHANGE_EMAIL, token, email, EMAIL_CHANGE_EXPIRES)
     mail.queue(session, email, VerifyEmail(token, now() + EMAIL_CHANGE_EXPIRES))
+    mail.notify(session, present, EmailChangeRequested(email, now()))
     audit.record(session, "email_change.requested", object_id=user_id, details={"email": email})
     session.commit()
 
@@ -108,9 +125,9 @@ def change_email(session: Session, token: str) -> None:
     except IntegrityError:
         session.rollback()
         raise Conflict("Another account has this e-mail address.") from None
-    _delete_tokens(session, user_id)
+    void_tokens(session, OneTimeToken.user_id == user_id)
     mail.notify(session, str(former), EmailChanged(now()))
-    _record(session, "email.changed", user_id, {"from": former, "to": email})
+    record_for_each_tenant(session, "email.changed", user_id, {"from": former, "to": email})
     session.commit()
 
 
@@ -155,20 +172,10 @@ def _replace_password(
     """Commits. Whoever had asked for a link before may not be the user: those are void, too."""
     replaced = update(User).where(User.id == user_id).values(password_hash=password_hash).returning(User.email)
     email = session.scalars(replaced.execution_options(synchronize_session=False)).one()
-    _delete_tokens(session, user_id)
+    void_tokens(session, OneTimeToken.user_id == user_id)
     mail.notify(session, email, PasswordChanged(now()))
-    _record(session, action, user_id, {"sessions_ended": sessions.end_others(session, user_id, keep)})
+    record_for_each_tenant(session, action, user_id, {"sessions_ended": sessions.end_others(session, user_id, keep)})
     session.commit()
-
-
-def _record(session: Session, action: str, user_id: UUID, details: dict[str, Any]) -> None:
-    """Record a change of the account for each tenant that it belongs to."""
-    with system_scope():  # they may be several, and a link in a mail is of none
-        found = session.scalars(select(Membership.tenant_id).where(Membership.user_id == user_id))
-        tenant_ids: list[UUID | None] = [*found]
-        for tenant_id in tenant_ids or [None]:
-            audit.record(session, action, object_id=user_id, tenant_id=tenant_id, details=details)
-        session.flush()
 
 
 def _give_token(
@@ -209,15 +216,14 @@ def _good(token: str, purpose: Purpose) -> tuple[ColumnElement[bool], ...]:
 def _use_token(session: Session, token: str, purpose: Purpose) -> tuple[UUID, str | None]:
     """Use the token up: the id of its user, who is the one that acts from here on, and the address that it is about.
     Raises :class:`LinkNotValid`."""
-    used = delete(OneTimeToken).where(*_good(token, purpose)).returning(OneTimeToken.user_id, OneTimeToken.email)
+    good = _good(token, purpose)
+    # The user is locked before the token, as everywhere: else two might wait for each other.
+    owner = select(User.id, User.email).join(OneTimeToken, OneTimeToken.user_id == User.id).where(*good)
+    user = session.execute(owner.with_for_update(of=User)).one_or_none()
+    used = delete(OneTimeToken).where(*good).returning(OneTimeToken.email)
     found = session.execute(used.execution_options(synchronize_session=False)).one_or_none()
-    if found is None:
+    if user is None or found is None:
         session.rollback()
         raise LinkNotValid
-    act_as(Actor("user", found.user_id, str(session.scalar(select(User.email).where(User.id == found.user_id)))))
-    return found.user_id, found.email
-
-
-def _delete_tokens(session: Session, user_id: UUID) -> None:
-    tokens = delete(OneTimeToken).where(OneTimeToken.user_id == user_id)
-    session.execute(tokens.execution_options(synchronize_session=False))
+    act_as(Actor("user", user.id, user.email))
+    return user.id, found.email

@@ -11,7 +11,7 @@ from flask import current_app, request
 from app.audit.actors import Actor, act_as
 from app.audit.requests import refusal_is_recorded
 from app.database import now
-from app.errors import TooManyRequests, Unauthenticated
+from app.errors import Problem, TooManyRequests, Unauthenticated
 from app.extensions import db
 from app.identity import second_factor, service, sessions, throttle, tokens
 from app.identity.access import current_membership, current_session, current_token_id
@@ -46,21 +46,23 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
     account, session = service.account_of(json_data.email), db.session()
     attempt = throttle.Attempt(account, request.remote_addr)
     try:
-        user_id = service.authenticate(session, attempt, json_data.password.get_secret_value())
-        membership = service.choose_membership(session, user_id, json_data.tenant)
-        second_factor.use_code(session, membership.user, code_in(json_data))
-    except Unauthenticated as refusal:
-        _record_refusal(account, refusal)
+        verified = service.authenticate(session, attempt, json_data.password.get_secret_value())
+        if verified.has_second_factor and json_data.code is not None:
+            attempt.count_code(session)
+        membership = service.choose_membership(session, verified, json_data.tenant)
+        told = second_factor.use_code(session, membership.user, code_in(json_data))
+    except (Unauthenticated, service.TenantNeeded) as refusal:
+        record_refusal(account, refusal, json_data.tenant)
         raise
     except TooManyRequests:
         service.record_lock_out(session, account)
         refusal_is_recorded()
         raise
     enter_tenant_scope(membership.tenant_id)
-    act_as(Actor("user", user_id, account))
+    act_as(Actor("user", verified.user_id, account))
     attempt.succeeded(session)
-    started = sessions.start(session, membership, request.remote_addr, request.user_agent.string)
-    return _tokens(started, user_id)
+    started = sessions.start(session, membership, request.remote_addr, request.user_agent.string, told)
+    return _tokens(started, verified.user_id)
 
 
 @refresh.post("")
@@ -92,13 +94,16 @@ def prove(json_data: Proof) -> tuple[str, int]:
     asking = current_session()
     attempt = throttle.Attempt(asking.email, request.remote_addr)
     try:
-        service.authenticate(db.session(), attempt, json_data.password.get_secret_value())
-        second_factor.use_code(db.session(), current_membership().user, code_in(json_data))
+        verified = service.authenticate(db.session(), attempt, json_data.password.get_secret_value())
+        if verified.has_second_factor and json_data.code is not None:
+            attempt.count_code(db.session())
+        user = service.require_unchanged(db.session(), verified)
+        told = second_factor.use_code(db.session(), user, code_in(json_data))
     except Unauthenticated as refusal:
-        _record_refusal(asking.email, refusal)
+        record_refusal(asking.email, refusal)
         raise
     attempt.succeeded(db.session())
-    sessions.set_authenticated(db.session(), asking.id)
+    sessions.set_authenticated(db.session(), asking.id, told)
     return "", 204
 
 
@@ -153,9 +158,11 @@ def code_in(body: Credentials | Proof) -> str | None:
     return body.code.get_secret_value() if body.code is not None else None
 
 
-def _record_refusal(account: str, refusal: Unauthenticated) -> None:
-    reason = refusal.reason if isinstance(refusal, second_factor.CodeRefused) else None
-    service.record_refusal(db.session(), account, reason)
+def record_refusal(account: str, refusal: Problem, subdomain: str | None = None) -> None:
+    """Record that whoever makes the request did not prove to be who has that account. subdomain: of the tenant that
+    they named."""
+    reason = refusal.reason if isinstance(refusal, second_factor.CodeRefused | service.TenantNeeded) else None
+    service.record_refusal(db.session(), account, reason, subdomain)
     refusal_is_recorded()
 
 

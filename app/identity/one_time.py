@@ -9,7 +9,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 
+from sqlalchemy import ColumnElement, delete
+from sqlalchemy.orm import Session
+
 from app.errors import Invalid
+from app.identity.models import OneTimeToken
 
 
 class LinkNotValid(Invalid):
@@ -28,3 +32,9 @@ def new_token() -> str:
 def fingerprint(token: str) -> str:
     """What is stored of a token, and found by it."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def void_tokens(session: Session, which: ColumnElement[bool]) -> None:
+    """Make links void that were mailed to users. Not committed. To be done after the user is changed and before
+    sessions are ended: everybody locks in this order."""
+    session.execute(delete(OneTimeToken).where(which).execution_options(synchronize_session=False))

@@ -45,6 +45,10 @@ class NewPassword(Input):
     password: Password = Field(description=f"{SHORTEST} to {LONGEST:,} characters of any kind")
 
 
+class PasswordChange(NewPassword):
+    current_password: Password = Field(description="The one that it replaces")
+
+
 class Token(Input):
     token: LinkToken
 

@@ -21,11 +21,12 @@ import segno
 from sqlalchemy import CursorResult, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Invalid, Unauthenticated
 from app.identity import sessions
-from app.identity.models import User
+from app.identity.models import OneTimeToken, User
+from app.identity.one_time import void_tokens
+from app.identity.trail import record_for_each_tenant
 from app.mail import service as mail
 from app.mail.messages import SecondFactorRemoved
 
@@ -73,7 +74,8 @@ def begin(session: Session, user_id: UUID) -> Enrolment:
 
 
 def confirm(session: Session, user_id: UUID, code: str, session_id: UUID) -> list[str]:
-    """Switch the second factor on, and end the user's other sessions, which began without it. Returns recovery codes.
+    """Switch the second factor on, and end the user's other sessions, which began without it; links that were mailed
+    before are void. Returns recovery codes.
 
     code: of the app. session_id: of the session that goes on. Raises :class:`~app.errors.Invalid` for a wrong code,
     and :class:`~app.errors.Conflict` where there is nothing to confirm.
@@ -88,28 +90,31 @@ def confirm(session: Session, user_id: UUID, code: str, session_id: UUID) -> lis
         raise Invalid("The code is not right.", [{"field": "code", "message": message}])
     user.totp_confirmed_at, user.totp_used_step = now(), step
     codes = _set_recovery_codes(user)
-    audit.record(session, "second_factor.added", object_id=user_id)
+    record_for_each_tenant(session, "second_factor.added", user_id)
+    void_tokens(session, OneTimeToken.user_id == user_id)
     sessions.end_others(session, user_id, keep=session_id)
     session.commit()
     return codes
 
 
-def use_code(session: Session, user: User, code: str | None) -> None:
-    """Use up the code of somebody whose password was right. Nothing where no second factor is on.
+def use_code(session: Session, user: User, code: str | None) -> dict[str, Any]:
+    """Use up the code of somebody whose password was right. Nothing where no second factor is on. Returns what the
+    audit trail is to tell: that it was a recovery code, which a thief might have found.
 
     user: as they are now. code: of the app, or a recovery code; None if there was none. Not committed here: whoever is
     refused for another reason after this has not used the code up. Raises :class:`CodeRefused`.
     """
     if not user.has_second_factor:
-        return
+        return {}
     if code is None:
         detail = "The account has a second factor: a code is needed too."
         raise CodeRefused(detail, "of the authenticator app, or a recovery code", reason="no code")
     code = _canonical(code)
-    used = _use_totp(session, user, code) if _SIX_DIGITS.fullmatch(code) else _use_recovery_code(session, user.id, code)
-    if not used:
+    of_the_app = _SIX_DIGITS.fullmatch(code) is not None
+    if not (_use_totp(session, user, code) if of_the_app else _use_recovery_code(session, user.id, code)):
         detail = "The code is not right, or was used before."
         raise CodeRefused(detail, "is not right, or was used before", reason="wrong code")
+    return {} if of_the_app else {"recovery_code": True}
 
 
 def renew_recovery_codes(session: Session, user_id: UUID) -> list[str]:
@@ -119,7 +124,7 @@ def renew_recovery_codes(session: Session, user_id: UUID) -> list[str]:
     if not user.has_second_factor:
         raise Conflict("There is no second factor: recovery codes come with it.")
     codes = _set_recovery_codes(user)
-    audit.record(session, "recovery_codes.renewed", object_id=user_id)
+    record_for_each_tenant(session, "recovery_codes.renewed", user_id)
     session.commit()
     return codes
 
@@ -136,7 +141,7 @@ def remove(session: Session, user_id: UUID) -> bool:
     user.totp_secret = user.totp_confirmed_at = user.totp_used_step = user.recovery_code_hashes = None
     if removed:
         mail.notify(session, user.email, SecondFactorRemoved(now()))
-        audit.record(session, "second_factor.removed", object_id=user_id)
+        record_for_each_tenant(session, "second_factor.removed", user_id)
     session.commit()
     return removed
 

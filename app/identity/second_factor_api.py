@@ -40,6 +40,7 @@ def begin() -> EnrolmentOut:
 
 
 @api.post("/second-factor/confirm")
+@fresh
 @api.input(Confirmation)
 @api.output(RecoveryCodes, description="It is on")
 @api.doc(
@@ -54,7 +55,7 @@ def begin() -> EnrolmentOut:
 def confirm(json_data: Confirmation) -> dict[str, Any]:
     user, asking = current_membership().user, current_session().id
     attempt = throttle.Attempt(user.email, request.remote_addr)
-    attempt.count(db.session())
+    attempt.count_code(db.session())
     codes = second_factor.confirm(db.session(), user.id, json_data.code.get_secret_value(), asking)
     attempt.succeeded(db.session())
     db.session.commit()

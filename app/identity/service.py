@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import select, update
+from sqlalchemy import Select, false, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, contains_eager
 
 from app.audit import service as audit
 from app.audit import tally
@@ -18,8 +19,11 @@ from app.identity import sessions
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password, is_outdated, renew_hash, verify_password
 from app.identity.throttle import Attempt
+from app.identity.trail import record_for_each_tenant
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
+
+Row = TypeVar("Row", User, Membership)
 
 
 def canonical_email(email: str) -> str:
@@ -46,43 +50,91 @@ def _is_email(text: str) -> bool:
         return False
 
 
-def authenticate(session: Session, attempt: Attempt, password: str) -> UUID:
-    """The id of the user whose account the attempt is about, if that is the password. The attempt counts as a failure
-    from here on, until its maker says that it succeeded.
+class TenantNeeded(Invalid):
+    """The password was right, but does not tell to which of the user's tenants. ``reason``: for the audit trail."""
+
+    reason: Final = "which tenant"
+
+    def __init__(self) -> None:
+        message = "you belong to several tenants: give the subdomain of one"
+        super().__init__("The request does not say which tenant.", [{"field": "tenant", "message": message}])
+
+
+class Verified(NamedTuple):
+    """A user as they were when their password was verified, which takes long: see :func:`require_unchanged`."""
+
+    user_id: UUID
+    password_hash: str
+    has_second_factor: bool
+
+
+def authenticate(session: Session, attempt: Attempt, password: str) -> Verified:
+    """The user whose account the attempt is about, if that is the password. The attempt counts as a failure from here
+    on, until its maker says that it succeeded.
 
     Raises :class:`~app.errors.Unauthenticated`: the same, after the same time, whether or not there is such a user; and
     :class:`~app.errors.TooManyRequests`.
     """
     able = User.email == attempt.account, User.disabled_at.is_(None)
-    found = session.execute(select(User.id, User.password_hash).where(*able)).one_or_none()
+    found = session.execute(select(User.id, User.password_hash, User.totp_confirmed_at).where(*able)).one_or_none()
     attempt.count(session)  # commits: hashing takes long, and nobody should have to wait for a transaction meanwhile
-    user_id, stored = found or (None, None)
-    if not verify_password(stored, password) or user_id is None or stored is None:
+    if not verify_password(found.password_hash if found else None, password) or found is None:
         raise refused()
+    user_id, stored, confirmed_at = found
     if is_outdated(stored):
-        renewed = update(User).where(User.id == user_id, User.password_hash == stored)
-        session.execute(renewed.values(password_hash=renew_hash(password)))
-        session.commit()
-    return user_id
+        stored = _renewed_hash(session, user_id, stored, password)
+    return Verified(user_id, stored, confirmed_at is not None)
 
 
-def choose_membership(session: Session, user_id: UUID, subdomain: str | None) -> Membership:
-    """The user's membership of the tenant with that subdomain, or the only one there is if that is None.
+def _renewed_hash(session: Session, user_id: UUID, stored: str, password: str) -> str:
+    """What is stored from here on: another one, unless somebody has replaced the password meanwhile. Commits."""
+    renewed = renew_hash(password)
+    still = update(User).where(User.id == user_id, User.password_hash == stored).values(password_hash=renewed)
+    found = session.scalar(still.returning(User.id).execution_options(synchronize_session=False))
+    session.commit()
+    return stored if found is None else renewed
+
+
+def require_unchanged(session: Session, verified: Verified) -> User:
+    """The user, who stays as they are until the transaction ends. To be asked in the one that lets them in: their
+    password may have been replaced while it was verified, and its sessions ended before there was this one.
+
+    Raises :class:`~app.errors.Unauthenticated`, as if the password were wrong.
+    """
+    user = session.scalars(_locked(select(User).where(User.id == verified.user_id))).one_or_none()
+    return _unchanged(user, verified)
+
+
+def _locked(statement: Select[Row]) -> Select[Row]:
+    """Not shared: two who sign in at once with a code would wait for each other to use it up."""
+    return statement.with_for_update(of=User, key_share=True).execution_options(populate_existing=True)
+
+
+def _unchanged(user: User | None, verified: Verified) -> User:
+    if user is None or user.disabled_at is not None or user.password_hash != verified.password_hash:
+        raise refused()
+    return user
+
+
+def choose_membership(session: Session, verified: Verified, subdomain: str | None) -> Membership:
+    """The user's membership of the tenant with that subdomain, or the only one there is if that is None. The user is as
+    :func:`require_unchanged` gives them.
 
     Raises :class:`~app.errors.Unauthenticated`, as if the password were wrong, when there is none, and
-    :class:`~app.errors.Invalid` when there are several to choose from.
+    :class:`TenantNeeded` when there are several to choose from.
     """
-    able = Membership.user_id == user_id, Membership.disabled_at.is_(None), Tenant.suspended_at.is_(None)
-    statement = select(Membership).join(Tenant).where(*able).options(*_RELATED)
+    able = Membership.user_id == verified.user_id, Membership.disabled_at.is_(None), Tenant.suspended_at.is_(None)
+    related = contains_eager(Membership.user), contains_eager(Membership.tenant)
+    statement = select(Membership).join(Membership.user).join(Membership.tenant).where(*able).options(*related)
     if subdomain is not None:
         statement = statement.where(Tenant.subdomain == subdomain)
     with system_scope():  # the tenant is what is being found out
-        memberships = session.scalars(statement.limit(2)).all()
+        memberships = session.scalars(_locked(statement.limit(2))).all()
     if not memberships:
         raise refused()
+    _unchanged(memberships[0].user, verified)
     if len(memberships) > 1:
-        message = "you belong to several tenants: give the subdomain of one"
-        raise Invalid("The request does not say which tenant.", [{"field": "tenant", "message": message}])
+        raise TenantNeeded
     return memberships[0]
 
 
@@ -91,16 +143,17 @@ def refused() -> Unauthenticated:
     return Unauthenticated("The e-mail address, the password or the tenant is not right.")
 
 
-def record_refusal(session: Session, account: str, reason: str | None = None) -> None:
+def record_refusal(session: Session, account: str, reason: str | None = None, subdomain: str | None = None) -> None:
     """Record that somebody was not let in to that account, of which :func:`account_of` speaks: for each tenant that the
     account belongs to, or, where there is no such account, for nobody in particular. Takes as long in either case.
 
-    reason: where the password was right.
+    reason: where the password was right. subdomain: of the tenant that they named: if the account belongs to that, it
+    is none of the others' business.
     """
     details = _account_details(account) | ({"reason": reason} if reason is not None else {})
     session.rollback()
     with system_scope():  # whose tenants they are is what is being found out
-        for tenant_id, user_id in _whose(session, account):
+        for tenant_id, user_id in _whose(session, account, subdomain):
             audit.record(
                 session,
                 "session.refused",
@@ -124,10 +177,14 @@ def record_lock_out(session: Session, account: str) -> None:
         session.rollback()
 
 
-def _whose(session: Session, account: str) -> list[tuple[UUID | None, UUID | None]]:
-    """The tenants that the account belongs to, each with the user's id; or nobody."""
-    found = select(Membership.tenant_id, User.id).join(User).where(User.email == account)
-    return [(row.tenant_id, row.id) for row in session.execute(found)] or [(None, None)]
+def _whose(session: Session, account: str, subdomain: str | None = None) -> list[tuple[UUID | None, UUID | None]]:
+    """The tenants that the account belongs to, or the one of them with that subdomain, each with the user's id; or
+    nobody."""
+    named = Tenant.subdomain == subdomain if subdomain is not None else false()
+    found = select(Membership.tenant_id, User.id, named.label("named")).join(User).join(Membership.tenant)
+    rows = session.execute(found.where(User.email == account)).all()
+    rows = [row for row in rows if row.named] or rows
+    return [(row.tenant_id, row.id) for row in rows] or [(None, None)]
 
 
 def _account_details(account: str) -> dict[str, str]:
@@ -191,11 +248,38 @@ def create_user(
 def set_disabled(session: Session, email: str, disabled: bool) -> None:
     """Keep a user from signing in, and end the user's sessions; or let them sign in again.
 
-    Raises :class:`~app.errors.NotFound`.
+    Raises :class:`~app.errors.NotFound`, and :class:`~app.errors.Conflict` for the last owner of a tenant.
     """
     user = get_user(session, email)
+    if disabled:
+        _require_other_owners(session, user)
     user.disabled_at = (user.disabled_at or now()) if disabled else None
-    sessions.end_of_user(session, user.id)
+    record_for_each_tenant(session, f"user.{'disabled' if disabled else 'enabled'}", user.id)
+    if disabled:
+        sessions.end_of_user(session, user.id)
+    session.commit()
+
+
+def _require_other_owners(session: Session, user: User) -> None:
+    """Raise Conflict if a tenant that is open would have no owner who can sign in without ``user``. All owners of the
+    user's tenants are locked until the transaction ends, as where one of them steps down."""
+    own = select(Membership.tenant_id).where(Membership.user_id == user.id, Membership.role == Role.OWNER)
+    owners = (
+        select(Membership)
+        .join(Membership.user)
+        .join(Membership.tenant)
+        .where(Membership.role == Role.OWNER, Membership.tenant_id.in_(own), Tenant.suspended_at.is_(None))
+        .order_by(Membership.id)
+        .with_for_update(of=(Membership, User), key_share=True)
+        .options(contains_eager(Membership.user), contains_eager(Membership.tenant))
+        .execution_options(populate_existing=True)
+    )
+    able = [it for it in session.scalars(owners) if it.disabled_at is None and it.user.disabled_at is None]
+    kept = {it.tenant_id for it in able if it.user_id != user.id}
+    for tenant in (it.tenant for it in able if it.user_id == user.id and it.tenant_id not in kept):
+        session.rollback()
+        what = "make somebody else an owner (flask set-role), or close the tenant (flask suspend-tenant), first."
+        raise Conflict(f"This is the last owner of {tenant.subdomain}: {what}")
 
 
 def get_tenant(session: Session, subdomain: str) -> Tenant:
@@ -204,6 +288,3 @@ def get_tenant(session: Session, subdomain: str) -> Tenant:
     if tenant is None:
         raise NotFound("There is no tenant with this subdomain.")
     return tenant
-
-
-_RELATED = (joinedload(Membership.user), joinedload(Membership.tenant))

@@ -6,21 +6,23 @@ was copied, and nobody can tell by whom it was used first: that ends the session
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from flask import Flask, current_app
-from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, select, true, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.audit import service as audit
 from app.database import now, uuid7
 from app.errors import NotFound, Unauthenticated
 from app.extensions import Model
-from app.identity.models import Membership, User, UserSession
+from app.identity.models import Membership, OneTimeToken, User, UserSession
+from app.identity.one_time import void_tokens
+from app.identity.trail import record_for_each_tenant
 from app.pagination import PageQuery, fetch_page
 from app.tenancy import system_scope
 
@@ -45,8 +47,15 @@ def lifetime() -> Lifetime:
     return cast(Lifetime, current_app.extensions["session_lifetime"])
 
 
-def start(session: Session, membership: Membership, address: str | None, user_agent: str) -> UserSession:
-    """A new session, committed. address, user_agent: of the client, for its user to tell sessions apart."""
+def start(
+    session: Session,
+    membership: Membership,
+    address: str | None,
+    user_agent: str,
+    details: Mapping[str, Any] | None = None,
+) -> UserSession:
+    """A new session, committed. address, user_agent: of the client, for its user to tell sessions apart. details: for
+    the audit trail."""
     moment = now()
     started = UserSession(
         id=uuid7(),
@@ -57,16 +66,21 @@ def start(session: Session, membership: Membership, address: str | None, user_ag
         used_at=moment,
         authenticated_at=moment,
         address=address,
-        user_agent=user_agent[:LONGEST_USER_AGENT],
+        user_agent=_printable(user_agent)[:LONGEST_USER_AGENT],
     )
     forgotten = moment - lifetime().absolute - KEPT
     session.execute(
         delete(UserSession).where(UserSession.membership_id == membership.id, UserSession.started_at < forgotten)
     )
     session.add(started)
-    audit.record(session, "session.started", object_id=started.id, tenant_id=membership.tenant_id)
+    audit.record(session, "session.started", object_id=started.id, tenant_id=membership.tenant_id, details=details)
     session.commit()
     return started
+
+
+def _printable(text: str) -> str:
+    """Without what a database may refuse, and people cannot see."""
+    return "".join(character for character in text if character.isprintable())
 
 
 class SignedIn(NamedTuple):
@@ -117,10 +131,10 @@ def _ended() -> Unauthenticated:
     return Unauthenticated("The session has ended: sign in again.")
 
 
-def set_authenticated(session: Session, session_id: UUID) -> None:
-    """Its user has just proved who they are."""
+def set_authenticated(session: Session, session_id: UUID, details: Mapping[str, Any] | None = None) -> None:
+    """Its user has just proved who they are. details: for the audit trail."""
     session.execute(update(UserSession).where(UserSession.id == session_id).values(authenticated_at=now()))
-    audit.record(session, "session.authenticated_again", object_id=session_id)
+    audit.record(session, "session.authenticated_again", object_id=session_id, details=details)
     session.commit()
 
 
@@ -169,15 +183,20 @@ def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, da
 
 
 def end_of_user(session: Session, user_id: UUID) -> int:
-    """End all sessions of a user, in whichever tenants, and commit. Returns how many."""
+    """End all sessions of a user, in whichever tenants, void the links that were mailed, and commit. Returns how many
+    sessions: with a link that a thief has asked for, they would be back."""
+    void_tokens(session, OneTimeToken.user_id == user_id)
     count = _end(session, _of_user(user_id))
-    audit.record(session, "user.signed_out", object_id=user_id, details={"sessions": count})
+    record_for_each_tenant(session, "user.signed_out", user_id, {"sessions": count})
     session.commit()
     return count
 
 
 def end_of_tenant(session: Session, tenant_id: UUID) -> int:
-    """End all sessions in a tenant, and commit. Returns how many."""
+    """End all sessions in a tenant, void the links that were mailed to its members, and commit. Returns how many
+    sessions."""
+    members = select(Membership.user_id).where(Membership.tenant_id == tenant_id)
+    void_tokens(session, OneTimeToken.user_id.in_(members))
     count = _end(session, UserSession.tenant_id == tenant_id)
     details = {"sessions": count}
     audit.record(session, "tenant.signed_out", object_id=tenant_id, tenant_id=tenant_id, details=details)
@@ -186,7 +205,8 @@ def end_of_tenant(session: Session, tenant_id: UUID) -> int:
 
 
 def end_of_everybody(session: Session) -> int:
-    """End every session there is, and commit. Returns how many."""
+    """End every session there is, void every link that was mailed to a user, and commit. Returns how many sessions."""
+    void_tokens(session, true())
     count = _end(session)
     audit.record(session, "everybody.signed_out", details={"sessions": count})
     session.commit()

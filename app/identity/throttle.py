@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from flask import current_app, request
 from sqlalchemy import case, delete, select, tuple_, union
@@ -22,7 +23,7 @@ from app.identity.models import Membership, SignInAllowance, User, UserSession
 from app.limits import counting
 from app.limits.counting import NOWHERE, network_of
 from app.limits.limit import Limit
-from app.tenancy import system_scope
+from app.tenancy import current_scope, system_scope
 
 KNOWN: Final = timedelta(days=30)
 ANYWHERE: Final = "anywhere"
@@ -37,22 +38,31 @@ class Attempt:
     """An attempt to sign in to ``account``, as :func:`~app.identity.service.account_of` tells it, from ``address``.
 
     It counts as a failure until it succeeds: so any number of guesses at the same time are counted before the first of
-    them is verified.
+    them is verified. Codes of the second factor are counted apart: :func:`forgive` is for passwords, or whoever reads
+    the account's mail would have any number of guesses at its codes.
     """
 
     def __init__(self, account: str, address: str | None) -> None:
-        self.account, self._key = account, _hash(account)
-        self._network = self._here = network_of(address)
+        self.account, self._here = account, network_of(address)
+        self._counted: list[tuple[str, str]] = []  # the keys of the allowances
 
     def count(self, session: Session) -> None:
         """Count it, committed. Does the same work whether or not there is such an account.
 
         Raises :class:`~app.errors.TooManyRequests` when there were too many.
         """
+        self._count(session, _hash(self.account))
+
+    def count_code(self, session: Session) -> None:
+        """Count that it comes with a code of the second factor, for an account that has one. The rest as above."""
+        self._count(session, _hash(self.account, kind="code"))
+
+    def _count(self, session: Session, key: str) -> None:
         moment, window = now(), _window()
-        networks = _known_networks(session, self.account, self._key, moment)
-        self._network = self._here if self._here in networks else ANYWHERE
-        failures, began_at = _count_failure(session, self._key, self._network, moment)
+        networks = _known_networks(session, self.account, key, moment)
+        network = self._here if self._here in networks else ANYWHERE
+        self._counted.append((key, network))
+        failures, began_at = _count_failure(session, key, network, moment)
         _remove_expired(session, moment)
         session.commit()
         if failures > counting.rate(Limit.SIGN_IN_FAILURES).amount:
@@ -62,13 +72,13 @@ class Attempt:
     def succeeded(self, session: Session) -> None:
         """Forget the failures. Not committed: to be called before the session is started that makes the network a known
         one."""
-        own = _ALLOWANCES.c.account == self._key, _ALLOWANCES.c.network == self._network
-        session.execute(delete(_ALLOWANCES).where(*own))
+        own = tuple_(_ALLOWANCES.c.account, _ALLOWANCES.c.network).in_(self._counted)
+        session.execute(delete(_ALLOWANCES).where(own))
 
 
 def forgive(session: Session, account: str, address: str | None) -> None:
-    """Forget all failures, and give ``address`` an allowance of its own: for whoever has set a new password by a link
-    that was mailed to the account. Not committed."""
+    """Forget all wrong passwords, and give ``address`` an allowance of its own: for whoever has set a new password by a
+    link that was mailed to the account. Wrong codes of a second factor stay counted. Not committed."""
     key = _hash(account)
     session.execute(delete(_ALLOWANCES).where(_ALLOWANCES.c.account == key))
     insert = _insert(session, key, network_of(address), failures=0, began_at=now())
@@ -79,11 +89,19 @@ def forgive(session: Session, account: str, address: str | None) -> None:
 def count_mail(email: str) -> None:
     """To be called before a route sends mail to an address that anybody may name, whether or not it is an account's.
 
-    Each route counts by itself: who asks for one kind of mail in somebody's name does not keep another from them.
-    Raises :class:`~app.errors.TooManyRequests`.
+    Each route counts by itself: who asks for one kind of mail in somebody's name does not keep another from them. So
+    does each tenant, for those who are signed in. Raises :class:`~app.errors.TooManyRequests`.
     """
-    refusal = "Too many mails to this address: wait before trying again."
-    counting.count(Limit.RECIPIENT, request.endpoint or "", _hash(email), refusal=refusal)
+    refusal, scope = "Too many mails to this address: wait before trying again.", current_scope()
+    whose = str(scope) if isinstance(scope, UUID) else ""
+    counting.count(Limit.RECIPIENT, request.endpoint or "", whose, _hash(email), refusal=refusal)
+
+
+def count_invitation(tenant_id: UUID) -> None:
+    """To be called before a tenant sends an invitation, which says what it wants to be called to whomever it likes.
+    Raises :class:`~app.errors.TooManyRequests`."""
+    refusal = "Your team has sent too many invitations: wait before trying again."
+    counting.count(Limit.INVITATIONS, str(tenant_id), refusal=refusal)
 
 
 def _known_networks(session: Session, account: str, key: str, moment: datetime) -> set[str]:
@@ -134,7 +152,7 @@ def _window() -> timedelta:
     return timedelta(seconds=counting.rate(Limit.SIGN_IN_FAILURES).get_expiry())
 
 
-def _hash(email: str) -> str:
+def _hash(email: str, kind: str = "e-mail") -> str:
     """What stands for an e-mail address, whether or not it is a user's: the storage need not know who our users are."""
     key: bytes = current_app.config["SECRET_KEY"]
-    return hmac.digest(key, f"e-mail/{email}".encode("utf-8", "surrogatepass"), "sha256").hex()
+    return hmac.digest(key, f"{kind}/{email}".encode("utf-8", "surrogatepass"), "sha256").hex()

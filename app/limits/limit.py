@@ -22,6 +22,7 @@ class Limit(Enum):
     SIGN_IN_FAILURES = "RATELIMIT_SIGN_IN_FAILURES", "20 per hour", "Failures to sign in to one account."
     ACCOUNT_MAIL = "RATELIMIT_ACCOUNT_MAIL", "20 per hour", "Requests that send mail to an account, from one address."
     RECIPIENT = "RATELIMIT_RECIPIENT", "3 per hour", "Mails of a kind that anybody may have sent to one recipient."
+    INVITATIONS = "RATELIMIT_INVITATIONS", "100 per day", "Invitations that one tenant sends."
     ACCOUNT_TOKEN = "RATELIMIT_ACCOUNT_TOKEN", "20 per minute", "Uses of links that were mailed, from one address."
     DELIVERIES = "RATELIMIT_DELIVERIES", "3000 per minute", "Deliveries for one phone system from one address."
     REFUSED_DELIVERIES = (

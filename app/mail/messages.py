@@ -103,6 +103,16 @@ class NoAccount(Message):
 
 
 @dataclass(frozen=True, repr=False)
+class EmailChangeRequested(Message):
+    """To the address that an account has until the link in the mail to ``new_email`` is used."""
+
+    kind = "email_change_requested"
+    subject = "Somebody wants to change your e-mail address"
+    new_email: str
+    asked_at: datetime
+
+
+@dataclass(frozen=True, repr=False)
 class EmailChanged(Message):
     """To the former address, which is how its owner hears of it."""
 

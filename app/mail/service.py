@@ -28,7 +28,7 @@ from app.database import now
 from app.encryption import EncryptionError
 from app.errors import Invalid, Unavailable
 from app.extensions import db
-from app.mail.delivery import NO_MAIL, NotSent, Transport, delivery
+from app.mail.delivery import NotSent, Transport, delivery
 from app.mail.messages import Message, MessageWithLink, render
 from app.mail.models import Mail, MailState
 
@@ -70,7 +70,7 @@ def notify(session: Session, to: str, message: Message) -> None:
     try:
         with session.begin_nested():
             queue(session, to, message)
-    except (Unavailable, EncryptionError, IntegrityError) as error:
+    except (Unavailable, EncryptionError, IntegrityError, Invalid) as error:
         log.error("a notice is not sent: %s: %s", message.kind, type(error).__name__)
 
 
@@ -233,7 +233,7 @@ def _transport() -> Transport:
     transport = delivery().transport
     if transport is None:
         log.error("no mail can be sent: RESEND_API_KEY is not set")
-        raise Unavailable(NO_MAIL)
+        raise Unavailable("Mail cannot be sent at the moment.")  # what is missing here is nobody's business
     return transport
 
 

@@ -30,8 +30,9 @@ EXPIRES: Final = timedelta(days=7)
 def create(session: Session, inviter: Membership, email: str, role: Role) -> Invitation:
     """Invite the owner of an e-mail address, in place of an earlier invitation.
 
-    Raises :class:`~app.errors.Forbidden` for an admin who invites an owner, :class:`~app.errors.Conflict` for somebody
-    who is a member already, :class:`~app.errors.Invalid` for what is no address, and :class:`~app.errors.Unavailable`.
+    Raises :class:`~app.errors.Forbidden` for an admin who invites an owner, or somebody whom an owner has invited as
+    one, :class:`~app.errors.Conflict` for somebody who is a member already, :class:`~app.errors.Invalid` for what is no
+    address, and :class:`~app.errors.Unavailable`.
     """
     if role == Role.OWNER and inviter.role != Role.OWNER:
         raise Forbidden("Only an owner may invite an owner.")
@@ -40,7 +41,8 @@ def create(session: Session, inviter: Membership, email: str, role: Role) -> Inv
     if session.scalar(members) is not None:
         raise Conflict("Whoever has this e-mail address is a member already.")
     earlier = delete(Invitation).where(Invitation.tenant_id == tenant.id, Invitation.email == email)
-    session.execute(earlier.execution_options(synchronize_session=False))
+    replaced = session.scalar(earlier.returning(Invitation.role).execution_options(synchronize_session=False))
+    _require_right_to(session, inviter, replaced)
     invitation = Invitation(
         id=uuid7(),
         tenant_id=tenant.id,
@@ -72,14 +74,23 @@ def get(session: Session, tenant_id: UUID, invitation_id: UUID) -> Invitation:
     return invitation
 
 
-def revoke(session: Session, tenant_id: UUID, invitation_id: UUID) -> None:
-    """Raises :class:`~app.errors.NotFound`."""
-    revoked = delete(Invitation).where(Invitation.tenant_id == tenant_id, Invitation.id == invitation_id)
+def revoke(session: Session, actor: Membership, invitation_id: UUID) -> None:
+    """Take an invitation back. Raises :class:`~app.errors.NotFound`, and :class:`~app.errors.Forbidden` for an admin
+    and the invitation of an owner."""
+    revoked = delete(Invitation).where(Invitation.tenant_id == actor.tenant_id, Invitation.id == invitation_id)
     found = session.execute(revoked.returning(Invitation.email, Invitation.role)).one_or_none()
     if found is None:
         raise _not_found()
+    _require_right_to(session, actor, found.role)
     _record(session, "revoked", invitation_id, *found)
     session.commit()
+
+
+def _require_right_to(session: Session, actor: Membership, role: str | None) -> None:
+    """Raise Forbidden where an admin has deleted the invitation of an owner to be, which only owners make."""
+    if role == Role.OWNER and actor.role != Role.OWNER:
+        session.rollback()
+        raise Forbidden("Only an owner may change or take back an invitation of an owner.")
 
 
 def accept(session: Session, token: str, password: str | None) -> Membership:

@@ -33,13 +33,14 @@ acceptance = APIBlueprint("acceptance", __name__, url_prefix="/api/invitations/a
     summary="Invite somebody to the team",
     description="Inviting an address again replaces the invitation: the earlier link is void.",
     responses={
-        403: "The role may not do this: only owners invite owners",
+        403: "The role may not do this: only owners invite owners, or invite those again",
         409: "Whoever has this address is a member already",
-        429: "Too many mails to this address",
+        429: "Too many mails to this address, or too many invitations of the tenant",
     },
 )
 @costs(100)
 def create(json_data: InvitationIn) -> tuple[InvitationOut, dict[str, str]]:
+    throttle.count_invitation(current_tenant_id())
     throttle.count_mail(canonical_email(json_data.email))
     invitation = invitations.create(db.session(), current_membership(), json_data.email, Role(json_data.role))
     return _shown(invitation), {"Location": url_for("invitations.show", id=invitation.id)}
@@ -66,10 +67,13 @@ def show(id: UUID) -> InvitationOut:
 @api.delete("/<uuid:id>")
 @fresh
 @api.output({}, status_code=204, description="It is gone: its link is void")
-@api.doc(summary="Take an invitation back")
+@api.doc(
+    summary="Take an invitation back",
+    responses={403: "The role may not do this: only owners take back an invitation of an owner"},
+)
 @costs(10)
 def revoke(id: UUID) -> tuple[str, int]:
-    invitations.revoke(db.session(), current_tenant_id(), id)
+    invitations.revoke(db.session(), current_membership(), id)
     return "", 204
 
 

@@ -1,5 +1,6 @@
 """Password and e-mail address: set anew by a link in a mail, and changed by whoever is signed in."""
 
+import pyotp
 import pytest
 from sqlalchemy import update
 
@@ -86,7 +87,9 @@ class TestReset:
     @on_sqlite
     def test_a_link_is_void_while_its_user_is_disabled(self, app, client, alice, mailbox):
         ask(client, alice.email)
-        app.test_cli_runner().invoke(args=["disable-user", alice.email])
+        with in_database(app):
+            db.session.execute(update(User).where(User.id == alice.user_id).values(disabled_at=User.created_at))
+            db.session.commit()
         assert is_refused_link(reset(client, mailbox.token(alice.email)))
 
     @on_sqlite
@@ -157,7 +160,7 @@ class TestOnesOwnPassword:
         ask(client, alice.email)
         token = mailbox.token(alice.email)
         elsewhere = sign_in(client, alice.email, PASSWORD).json["access_token"]
-        assert post(alice.client, "/api/me/password", password=NEW).status_code == 204
+        assert post(alice.client, "/api/me/password", current_password=PASSWORD, password=NEW).status_code == 204
         assert alice.client.get("/api/me").status_code == 200
         assert client.get("/api/me", headers={"Authorization": f"Bearer {elsewhere}"}).status_code == 401
         assert is_refused_link(reset(client, token))
@@ -167,11 +170,26 @@ class TestOnesOwnPassword:
     @on_sqlite
     def test_it_needs_a_fresh_sign_in_and_nothing_but_the_password(self, app, alice, mailbox):
         for unfit in ("short", "password1", alice.email, "acme2026!"):
-            assert post(alice.client, "/api/me/password", password=unfit).status_code == 422
+            assert post(alice.client, "/api/me/password", current_password=PASSWORD, password=unfit).status_code == 422
         assert post(alice.client, "/api/me/password", password=NEW, role="owner").status_code == 422
         grow_stale(app)
-        assert is_stale(post(alice.client, "/api/me/password", password=NEW))
+        assert is_stale(post(alice.client, "/api/me/password", current_password=PASSWORD, password=NEW))
         assert is_stale(post(alice.client, "/api/me/email", email="ada@acme.example"))
+        assert mailbox.provider.asked == []
+
+    @on_sqlite
+    def test_it_takes_the_current_one_and_guesses_at_that_are_counted(self, app, alice, mailbox):
+        def change(current, number=0):
+            body = {"current_password": current, "password": NEW}
+            return post(alice.client, "/api/me/password", f"198.51.100.{number}", **body).status_code
+
+        assert post(alice.client, "/api/me/password", password=NEW).status_code == 422
+        assert [change("wrong", number) for number in range(20)] == [401] * 20
+        assert change(PASSWORD) == 429
+        assert change(PASSWORD, 0) == 429
+        refused = alice.client.get("/api/audit-events?action=session.refused").json["items"]
+        assert [event["object_id"] for event in refused] == [str(alice.user_id)] * 20
+        assert alice.client.get("/api/me").status_code == 200
         assert mailbox.provider.asked == []
 
     @on_sqlite
@@ -189,7 +207,8 @@ class TestEmailAddress:
         token = mailbox.token("ada@acme.example")
         assert post(client, "/api/verify-email", token=token).status_code == 204
         assert alice.client.get("/api/me").json["user"]["email"] == "ada@acme.example"
-        assert mailbox.subjects(alice.email)[1:] == ["Your e-mail address was changed"]
+        told = ["Somebody wants to change your e-mail address", "Your e-mail address was changed"]
+        assert mailbox.subjects(alice.email)[1:] == told
         assert sign_in(client, "ada@acme.example", PASSWORD).status_code == 200
         assert sign_in(client, alice.email, PASSWORD).status_code == 401
         assert is_refused_link(reset(client, reset_token))
@@ -214,6 +233,27 @@ class TestEmailAddress:
         expire(app, OneTimeToken)
         assert is_refused_link(post(client, "/api/verify-email", token=second))
         assert alice.client.get("/api/me").json["user"]["email"] == alice.email
+
+    @pytest.mark.parametrize("means", ["everywhere", "--user", "--tenant", "--all", "disable-user", "second factor"])
+    @on_sqlite
+    def test_no_way_to_be_rid_of_a_thief_leaves_the_link_that_they_asked_for(self, app, client, alice, mailbox, means):
+        post(alice.client, "/api/me/email", email="eve@eve.example")
+        (told,) = mailbox.of(alice.email)
+        assert "eve@eve.example" in told["text"]
+        run = app.test_cli_runner().invoke
+        if means == "everywhere":
+            alice.client.delete("/api/sessions")
+        elif means == "disable-user":
+            run(args=["create-user", "dora@x.example", "--tenant", "acme", "--role", "owner"], input=f"{NEW}\n")
+            run(args=["disable-user", alice.email])
+            run(args=["disable-user", alice.email, "--undo"])
+        elif means == "second factor":
+            code = pyotp.TOTP(alice.client.post("/api/me/second-factor").json["secret"]).now()
+            assert post(alice.client, "/api/me/second-factor/confirm", code=code).status_code == 200
+        else:
+            whose = {"--user": [alice.email], "--tenant": ["acme"], "--all": []}[means]
+            assert run(args=["revoke-tokens", means, *whose]).exit_code == 0
+        assert is_refused_link(post(client, "/api/verify-email", token=mailbox.token("eve@eve.example")))
 
     def test_an_address_that_another_account_has_is_told_to_its_owner_alone(self, client, alice, bob, mailbox):
         answers = [post(alice.client, "/api/me/email", email=it) for it in ("free@acme.example", bob.email)]
@@ -259,10 +299,11 @@ class TestWithoutMail:
         ):
             answer = post(client_, url, **body)
             assert (answer.status_code, "Retry-After" in answer.headers) == (503, True), url
+            assert answer.json["detail"] == "Mail cannot be sent at the moment."
         assert contents(app) == before
 
     def test_a_password_is_changed_all_the_same(self, app, client, alice, caplog):
-        assert post(alice.client, "/api/me/password", password=NEW).status_code == 204
+        assert post(alice.client, "/api/me/password", current_password=PASSWORD, password=NEW).status_code == 204
         assert sign_in(client, alice.email, NEW).status_code == 200
         assert "a notice is not sent: password_changed" in caplog.text
 

@@ -41,6 +41,13 @@ def change(app, statement):
         db.session.commit()
 
 
+def test_what_a_client_calls_itself_is_stored_without_control_characters(app, client, alice):
+    agent = {"HTTP_USER_AGENT": "Bro\0wser\x1b/1.0 \u2028ü"}
+    body = {"email": alice.email, "password": PASSWORD}
+    assert client.post("/api/login", json=body, environ_overrides=agent).status_code == 200
+    assert alice.client.get("/api/sessions").json["items"][0]["user_agent"] == "Browser/1.0 ü"
+
+
 class TestRefreshTokens:
     def test_each_is_good_for_one_use_which_gives_the_next(self, client, alice):
         token = sign_in(client, alice)["refresh_token"]
@@ -231,6 +238,16 @@ class TestCommands:
         assert "last owner" in refused.output
         assert run("set-role", bob.email, "owner", "--tenant", "acme").exit_code == 0
         assert run("set-role", alice.email, "member", "--tenant", "acme").exit_code == 0
+
+    def test_the_last_owner_of_a_tenant_is_not_disabled(self, run, alice, bob):
+        refused = run("disable-user", alice.email)
+        assert (refused.exit_code, "last owner of acme" in refused.output) == (1, True)
+        assert alice.client.get("/api/me").status_code == 200
+        assert run("set-role", bob.email, "owner", "--tenant", "acme").exit_code == 0
+        assert run("disable-user", alice.email).exit_code == 0
+        assert run("disable-user", bob.email).exit_code == 1
+        assert run("suspend-tenant", "acme").exit_code == 0
+        assert run("disable-user", bob.email).exit_code == 0
 
     def test_somebody_is_made_a_member(self, run, client, cast):
         dora = run("create-user", "dora@acme.example", "--tenant", "acme", "--role", "admin", stdin=f"{PASSWORD}\n")

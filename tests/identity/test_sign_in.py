@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import jwt
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.errors import Invalid
 from app.extensions import db
 from app.identity import passwords
-from app.identity.models import Membership, Role, User
+from app.identity.models import Membership, Role, User, UserSession
 from app.tenants.models import Tenant
 from tests.conftest import PASSWORD, in_database, running
 from tests.servers import TcpProxy
@@ -96,6 +96,29 @@ def test_the_database_is_free_while_a_password_is_verified(client, app, alice, m
 
     monkeypatch.setattr("app.identity.service.verify_password", verify_while_somebody_writes)
     assert sign_in(client, alice.email).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/login", "/api/reauthenticate"])
+@pytest.mark.parametrize("change", ["password", "disabled", "second factor"])
+def test_who_signs_in_is_refused_where_the_account_changes_while_the_password_is_verified(
+    client, app, alice, password_hash, monkeypatch, path, change
+):
+    values = {"password": {"password_hash": password_hash[:-2]}, "disabled": {"disabled_at": User.created_at}}
+
+    def change_meanwhile(stored, password):
+        with in_database(app):
+            changed = values.get(change, {"totp_confirmed_at": User.created_at})
+            db.session.execute(update(User).where(User.id == alice.user_id).values(changed))
+            db.session.commit()
+        return True
+
+    monkeypatch.setattr("app.identity.service.verify_password", change_meanwhile)
+    body = {"password": PASSWORD} | ({"email": alice.email} if path == "/api/login" else {})
+    refused = alice.client.post(path, json=body)
+    assert refused.status_code == 401
+    assert ("errors" in refused.json) == (change == "second factor")
+    with in_database(app):
+        assert db.session.query(UserSession).filter_by(tenant_id=alice.tenant_id).count() == 2, "Alice's and Bob's"
 
 
 def test_a_user_of_several_tenants_names_one(client, app, alice):

@@ -13,6 +13,7 @@ from app.mail import messages
 from app.mail.messages import (
     ConfirmSignUp,
     EmailChanged,
+    EmailChangeRequested,
     Invitation,
     Message,
     MessageWithLink,
@@ -41,6 +42,7 @@ ALL = [
     ),
     (ResetPassword(TOKEN, MOMENT), "Set a new password", [f"{URL}/reset-password#{TOKEN}"]),
     (NoAccount(MOMENT), "There is no account for your address", []),
+    (EmailChangeRequested(ADA, MOMENT), "Somebody wants to change your e-mail address", [ADA]),
     (EmailChanged(MOMENT), "Your e-mail address was changed", []),
     (PasswordChanged(MOMENT), "Your password was changed", []),
     (SecondFactorRemoved(MOMENT), "Two-factor authentication was switched off", []),

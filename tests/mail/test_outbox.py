@@ -355,10 +355,18 @@ def test_a_name_with_a_line_break_is_refused(app, stored, end):
     assert stored() == []
 
 
+def test_news_that_cannot_be_written_do_not_keep_a_change_from_being_stored(app, stored, caplog):
+    with app.app_context():
+        service.notify(db.session(), TO, NewApiKey("Acme\u2028Ltd", "Export", "ada@acme.example", now()))
+        db.session.commit()
+    assert stored() == []
+    assert "a notice is not sent: new_api_key: Invalid" in caplog.text
+
+
 def test_production_without_a_key_refuses_when_a_mail_is_queued(database_url):
     production = make_settings(database_url, environment="production")
     with running(production) as app, app.app_context():
-        with pytest.raises(Unavailable, match="RESEND_API_KEY"):
+        with pytest.raises(Unavailable, match="Mail cannot be sent at the moment"):
             service.queue(db.session(), TO, reset())
         db.session.commit()
         assert db.session.execute(text("SELECT count(*) FROM mails")).scalar() == 0

@@ -1,10 +1,12 @@
 """What happens to accounts and teams is in the audit trail, under the name of who had the link."""
 
+import pyotp
+import pytest
 from sqlalchemy import select
 
 from app.audit.models import AuditEvent
 from app.extensions import db
-from tests.conftest import in_database
+from tests.conftest import PASSWORD, in_database
 from tests.one_time import post
 
 DORA, EVE = "dora@acme.example", "eve@eve.example"
@@ -25,7 +27,7 @@ def test_every_change_is_recorded_with_who_made_it_and_without_a_token(app, clie
     alice.client.delete(f"/api/members/{bobs['id']}")
     unwanted = post(alice.client, "/api/invitations", email="x@x.example", role="member")
     alice.client.delete(unwanted.headers["Location"])
-    post(alice.client, "/api/me/password", password=NEW)
+    post(alice.client, "/api/me/password", current_password=PASSWORD, password=NEW)
     post(alice.client, "/api/me/email", email="ada@acme.example")
     post(client, "/api/verify-email", token=token("ada@acme.example"))
     post(client, "/api/password-reset", email="ada@acme.example")
@@ -61,3 +63,42 @@ def test_every_change_is_recorded_with_who_made_it_and_without_a_token(app, clie
     assert details["tenant.created"] == {"name": "Eve", "subdomain": "eve", "owner": EVE}
     assert details["password.reset"] == {"sessions_ended": 1}
     assert not any(token in str(details) for token in [*tokens, NEW])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_happens_to_an_account_is_told_to_each_of_its_tenants_and_a_refusal_to_the_one_that_was_named(
+    app, client, alice, bob, charlie, mailbox
+):
+    run = app.test_cli_runner().invoke
+    run(args=["create-user", bob.email, "--tenant", "others"])
+    for body in ({"password": PASSWORD}, {"tenant": "others", "password": "wrong"}, {"password": "wrong"}):
+        post(client, "/api/login", email=bob.email, **body)
+    secret = post(bob.client, "/api/me/second-factor").json["secret"]
+    (code, *_) = post(bob.client, "/api/me/second-factor/confirm", code=pyotp.TOTP(secret).now()).json["recovery_codes"]
+    assert post(client, "/api/login", email=bob.email, password=PASSWORD, code=code, tenant="others").status_code == 200
+    post(bob.client, "/api/me/recovery-codes")
+    run(args=["remove-second-factor", bob.email])
+    run(args=["revoke-tokens", "--user", bob.email])
+    run(args=["disable-user", bob.email])
+    run(args=["disable-user", bob.email, "--undo"])
+
+    def told(person):
+        events = reversed(person.client.get("/api/audit-events?limit=100").json["items"])
+        return [
+            (event["action"], event["details"].get("reason") or event["details"].get("recovery_code"))
+            for event in events
+            if event["object_id"] == str(bob.user_id) or event["details"].get("recovery_code")
+        ]
+
+    both = [
+        ("second_factor.added", None),
+        ("recovery_codes.renewed", None),
+        ("second_factor.removed", None),
+        ("user.signed_out", None),
+        ("user.disabled", None),
+        ("user.signed_out", None),
+        ("user.enabled", None),
+    ]
+    guesses = [("session.refused", "which tenant"), ("session.refused", None)]
+    assert told(alice) == [*guesses, *both]
+    assert told(charlie) == [*guesses, ("session.refused", None), both[0], ("session.started", True), *both[1:]]

@@ -1,11 +1,13 @@
 """From an invitation to a membership."""
 
 import pytest
+from limits import parse
 from sqlalchemy import update
 
 from app.extensions import db
 from app.identity.models import Membership, User
 from app.identity.one_time import fingerprint
+from app.limits.limit import Limit
 from app.tenants.models import Invitation
 from tests.conftest import PASSWORD, in_database
 from tests.one_time import contents, expire, grow_stale, is_refused_link, is_stale, post, twenty_at_once
@@ -74,6 +76,25 @@ def test_owners_invite_everybody_admins_no_owners_and_members_nobody(app, alice,
     location = alice.client.get("/api/invitations").json["items"][0]["id"]
     assert is_stale(invite(alice))
     assert is_stale(alice.client.delete(f"/api/invitations/{location}"))
+
+
+@on_sqlite
+def test_an_admin_neither_replaces_nor_takes_back_an_invitation_of_an_owner(app, alice, bob, mailbox):
+    set_membership(app, bob, role="admin")
+    url = invite(alice, role="owner").headers["Location"]
+    before = alice.client.get(url).json
+    assert [invite(bob).status_code, bob.client.delete(url).status_code] == [403, 403]
+    assert alice.client.get(url).json == before
+    assert alice.client.delete(url).status_code == 204
+
+
+@on_sqlite
+def test_a_tenant_sends_so_many_invitations_and_does_not_use_up_those_of_others(app, alice, bob, charlie, mailbox):
+    app.extensions["rates"] = {**app.extensions["rates"], Limit.INVITATIONS: parse("4 per day")}
+    assert [invite(charlie).status_code for _ in range(4)] == [201, 201, 201, 429]
+    refused = invite(charlie, "ellen@x.example")
+    assert (refused.status_code, "invitations" in refused.json["detail"]) == (429, True)
+    assert invite(alice).status_code == 201
 
 
 @on_sqlite
