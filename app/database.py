@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +16,20 @@ from flask import has_request_context, request
 from sqlalchemy import Engine, MetaData, event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 
 from app.encryption.storage import UtcTimestamp
 
 __all__ = ["Base", "Timestamps", "UtcTimestamp", "Versioned", "engine_options", "now", "primary_key", "uuid7"]
 
 SQLITE_BUSY_SECONDS: Final = 15
+LONGEST_WAIT_SECONDS: Final = 3  # for a connection: whoever asks is to be told within 5 seconds that there is none
+PAUSE_SECONDS: Final = 1.0  # after which a connection is asked whether it still works
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_RETURNED_AT: Final = "returned at"  # in ConnectionPoolEntry.info
 
 
 class Base(DeclarativeBase):
@@ -82,8 +88,11 @@ def engine_options(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": SQLITE_BUSY_SECONDS}
     else:
-        options["pool_pre_ping"] = True
-        options["connect_args"] = {"connect_timeout": 5}
+        options["pool_timeout"] = LONGEST_WAIT_SECONDS
+        options["connect_args"] = {
+            "connect_timeout": LONGEST_WAIT_SECONDS,
+            "tcp_user_timeout": LONGEST_WAIT_SECONDS * 1000,  # milliseconds without a sign of life of the other side
+        }
     return options
 
 
@@ -109,6 +118,26 @@ def _set_up_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> 
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+
+
+@event.listens_for(Pool, "checkin")
+def _note_when_returned(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info[_RETURNED_AT] = time.monotonic()
+
+
+@event.listens_for(Pool, "checkout")
+def _ping_after_a_pause(connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+    """Find out whether a connection has died while nobody used it; the pool then makes new ones. To ask each time, as
+    `pool_pre_ping` does, would cost every request as much as a statement."""
+    returned_at = record.info.get(_RETURNED_AT)
+    is_asked = returned_at is not None and time.monotonic() - returned_at > PAUSE_SECONDS
+    if not is_asked or isinstance(connection, sqlite3.Connection):
+        return
+    try:
+        connection.cursor().execute("SELECT 1")
+        connection.rollback()
+    except Exception:  # whatever the driver calls it
+        raise InvalidatePoolError from None
 
 
 @event.listens_for(Engine, "begin")

@@ -20,6 +20,7 @@ from apiflask.exceptions import HTTPError
 from flask import Response, current_app, g, request
 from limits.errors import StorageError
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import BadRequest, HTTPException
 
@@ -117,6 +118,7 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(IntegrityError, _integrity_error)
     app.register_error_handler(StaleDataError, _outdated)
     app.register_error_handler(OperationalError, _database_unavailable)
+    app.register_error_handler(NoConnectionFree, _no_connection_free)
     app.register_error_handler(Exception, _failure)
 
 
@@ -164,8 +166,6 @@ def _invalid_input(error: HTTPError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     response = error.get_response()
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    if status < HTTPStatus.BAD_REQUEST:  # a redirect
-        return Response(status=status, headers=dict(response.headers))
     kept = {name: value for name in ("Allow", "Retry-After") if (value := response.headers.get(name))}
     detail = error.description or HTTPStatus(status).description
     if isinstance(error, BadRequest) and request.is_json:  # the library's words are for people with a browser
@@ -209,6 +209,11 @@ def _outdated(error: StaleDataError) -> Response:
 
 def _database_unavailable(error: OperationalError) -> Response:
     _log_without_parameters("the database is not available", error)
+    return _unavailable("The database is not available at the moment.")
+
+
+def _no_connection_free(error: NoConnectionFree) -> Response:
+    log.error("all connections to the database are in use: it is slow, or the pool too small for the threads")
     return _unavailable("The database is not available at the moment.")
 
 

@@ -1,8 +1,8 @@
 """The log: one line of JSON on standard error for each event, in UTC, whatever is in it.
 
 ``timestamp``, ``level``, ``logger`` and ``event`` are always there, ``request_id`` where a request is served, ``audit``
-where the event is in the audit trail too. A line break in a value is ``\\n`` within the line: nobody writes a second
-line by what they send.
+where the event is in the audit trail too. Whatever is not ASCII is escaped, and so is a line break of any kind (also
+U+0085, U+2028 and U+2029, which some readers take for one): nobody writes a second line by what they send.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def log_to_standard_error() -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,  # without the values of variables
-                structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+                structlog.processors.JSONRenderer(default=str),
             ],
         )
     )

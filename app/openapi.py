@@ -20,8 +20,9 @@ DESCRIPTION: Final = """Phone systems, call records and the secrets of a tenant'
 `POST /api/login` gives an access token, which the other requests under `/api` send as `Authorization: Bearer …`.
 Machines send an API key in its place, where an operation says so.
 
-What changes a secret, the ways to sign in or who may do what, and every deletion, needs a fresh sign-in: within the
-last five minutes the user has signed in, or sent the password to `POST /api/reauthenticate`.
+What changes a secret, the ways to sign in or who may do what, and what deletes an object, needs a fresh sign-in: within
+the last five minutes the user has signed in, or sent the password to `POST /api/reauthenticate`. Ending sessions never
+does.
 
 A secret is written and never read: `password` in a request, `password_set` and `password_changed_at` in an answer.
 

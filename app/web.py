@@ -40,6 +40,7 @@ def init_app(app: APIFlask, *, https_only: bool, trusted_proxy_hops: int) -> Non
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=trusted_proxy_hops, x_proto=trusted_proxy_hops, x_host=0, x_port=0, x_prefix=0
         )
+    app.url_map.merge_slashes = False  # by a redirect to whatever host the request names
     app.before_request(_require_checked_keys)
     app.before_request(_require_json)
     app.before_request(_read_chunks)

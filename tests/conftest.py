@@ -21,7 +21,7 @@ import pytest
 from apiflask import APIFlask
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 
 from app import create_app
 from app.config import Settings
@@ -165,7 +165,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield url
         engine = create_engine(url)
         with engine.begin() as connection:
-            connection.execute(text(f"TRUNCATE {', '.join(table.name for table in db.metadata.sorted_tables)}"))
+            # For a few rows a tenth of the time of TRUNCATE.
+            connection.exec_driver_sql(
+                "; ".join(f"DELETE FROM {table}" for table in reversed(db.metadata.sorted_tables))
+            )
         engine.dispose()
 
 

@@ -1,6 +1,7 @@
 """Who may call which route: every route, every kind of caller."""
 
 import re
+from io import BytesIO
 from uuid import UUID
 
 import pytest
@@ -137,3 +138,36 @@ def test_a_route_lets_in_whom_the_matrix_says_and_nobody_else(app, alice, caller
         )
         allowed = {200, 204, 404, 409, 422} if caller in callers else {403} if is_known else {401}
         assert status in allowed, (route, status)
+
+
+class BodyThatWaits(BytesIO):
+    """A request body of which nothing can be read before something else has happened."""
+
+    def __init__(self, body, happen):
+        super().__init__(body)
+        self.happen = happen
+
+    def readinto(self, buffer):
+        self.happen()
+        return super().readinto(buffer)
+
+
+def test_whoever_is_demoted_while_their_request_arrives_is_refused(app, alice, bob):
+    with in_database(app):
+        db.session.execute(update(Membership).where(Membership.user_id == bob.user_id).values(role=Role.ADMIN))
+        db.session.commit()
+
+    def demote():
+        with in_database(app):
+            db.session.execute(update(Membership).where(Membership.user_id == bob.user_id).values(role=Role.MEMBER))
+            db.session.commit()
+
+    body = b'{"name": "Mine", "role": "admin"}'
+    answer = bob.client.post(
+        "/api/api-keys",
+        input_stream=BodyThatWaits(body, demote),
+        content_type="application/json",
+        content_length=len(body),
+    )
+    assert answer.status_code == 403
+    assert alice.client.get("/api/api-keys").json["items"] == []

@@ -100,6 +100,8 @@ def test_every_variable_arrives_in_its_setting():
         PORT="8080",
         JWT_ACCESS_TOKEN_EXPIRES="60",
         JWT_REFRESH_TOKEN_EXPIRES="3600",
+        SESSION_IDLE_EXPIRES="1800",
+        AUDIT_RETENTION_DAYS="30",
         SIGNUP="closed",
         FLASK_DEBUG="1",
         CORS_ORIGINS="https://app.acme.example, http://localhost:5173 ,",
@@ -121,6 +123,7 @@ def test_every_variable_arrives_in_its_setting():
         60,
         3600,
     )
+    assert (settings.session_idle_expires.seconds, settings.audit_retention.days) == (1800, 30)
 
 
 def test_the_process_environment_wins_over_the_file_and_an_empty_value_does_not_count(tmp_path):
@@ -400,7 +403,7 @@ def test_a_port_that_is_none_is_refused(value):
     assert only_problem(PORT=value) == "PORT must be a whole number from 1 to 65535."
 
 
-@pytest.mark.parametrize("name", ["JWT_ACCESS_TOKEN_EXPIRES", "JWT_REFRESH_TOKEN_EXPIRES"])
+@pytest.mark.parametrize("name", ["JWT_ACCESS_TOKEN_EXPIRES", "JWT_REFRESH_TOKEN_EXPIRES", "SESSION_IDLE_EXPIRES"])
 @pytest.mark.parametrize("value", ["0", "-900", "15m", "1e3", "900.5", "9" * 30])
 def test_a_lifetime_that_is_not_a_positive_number_of_seconds_is_refused(name, value):
     assert only_problem(**{name: value}).startswith(f"{name} must be a whole number")

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import create_engine, inspect, select, text
 
 from app import BLUEPRINTS
 from app.config import VARIABLES
@@ -54,6 +54,7 @@ SYSTEM_SCOPES = [
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
     ("app/identity/accounts.py", "_subdomains"),  # a password is not what any of the user's tenants is called
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
+    ("app/identity/service.py", "record_lock_out"),  # finds out which tenants to tell
     ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
     ("app/identity/sessions.py", "list_page"),
@@ -262,6 +263,16 @@ def test_every_encrypted_column_is_in_the_inventory_and_guarded_by_the_database(
             assert (key["referred_table"], key["referred_columns"]) == ("encryption_keys", ["id"])
             computed = {column["name"]: column.get("computed") for column in schema.get_columns(table)}
             assert computed[f"{attribute}_key_id"]["persisted"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_migrated_database_has_no_user_no_tenant_and_nothing_else(database_url):
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        rows = {table.name: len(connection.execute(select(table)).all()) for table in db.metadata.sorted_tables}
+    engine.dispose()
+    assert rows.keys() >= {"users", "tenants", "memberships", "api_keys"}
+    assert {name: count for name, count in rows.items() if count} == {}
 
 
 def test_models_and_migrations_agree(app):

@@ -43,6 +43,20 @@ def test_every_operation_is_on_the_page(page, documented):
     assert len(articles) == len({(path, method) for path, method, _ in documented})
 
 
+def test_each_operation_says_who_may_use_it_and_what_it_costs(page):
+    said = {
+        operation: re.search(rf"^{operation}$.*?((?:Needs|For) .*?)$", page.text, re.MULTILINE | re.DOTALL)[1]
+        for operation in ("GET /", "GET /api/calls", "POST /api/api-keys", "POST /api/refresh", "DELETE /api/sessions")
+    }
+    assert said == {
+        "GET /": "For everybody.",
+        "GET /api/calls": "Needs an access token or an API key. Costs 20 units.",
+        "POST /api/api-keys": "Needs an access token. Costs 100 units.",
+        "POST /api/refresh": "Needs a refresh token. Costs 10 units.",
+        "DELETE /api/sessions": "Needs an access token.",
+    }
+
+
 def test_every_link_leads_somewhere(page):
     ids = page.all("id")
     assert len(ids) == len(set(ids))

@@ -196,3 +196,10 @@ def test_a_database_that_is_gone_is_unavailable(app, alice, monkeypatch):
 def test_every_request_has_an_id_of_its_own(client):
     ids = {client.get("/nowhere").json["request_id"] for _ in range(3)}
     assert len(ids) == 3
+
+
+@pytest.mark.parametrize("path", ["/api//me", "/api/login/", "/docs/"])
+def test_no_answer_leads_to_the_host_that_the_request_names(client, path):
+    answer = client.get(path, headers={"Host": "evil.example"})
+    assert answer.status_code == 404
+    assert "evil.example" not in answer.text + str(answer.headers)

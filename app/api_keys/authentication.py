@@ -48,7 +48,7 @@ class Found(NamedTuple):
     role: str
     expires_at: datetime | None
     last_used_at: datetime | None
-    token_hash: str
+    token_hash: str | None
 
 
 def make_key() -> NewKey:
@@ -70,6 +70,8 @@ def authenticate(session: Session, text: str) -> Found:
     :class:`~app.encryption.EncryptionError` when the stored hash cannot be opened."""
     form = _KEY.fullmatch(text)
     found = _find(session, form[1] if form else "")
+    if found is not None and found.token_hash is None:  # it was given up with the key that it was sealed under
+        found = None
     stored = found or _decoy()  # exactly one value is opened, whatever is wrong
     matches = hmac.compare_digest(_open_hash(stored), hash_of(text))
     expired = stored.expires_at is not None and stored.expires_at <= now()

@@ -4,7 +4,7 @@ operator."""
 from __future__ import annotations
 
 import getpass
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, Self, cast
 from uuid import UUID
 
@@ -43,10 +43,6 @@ class Origin:
         if has_request_context():
             return cls(cast(Actor, g.get("actor", ANONYMOUS)), get_remote_address(), g.get("request_id"))
         return cls(Actor("operator", name=_account_of_the_machine()))
-
-    def without_request(self) -> Self:
-        """What the origins of several requests have in common."""
-        return replace(self, request_id=None)
 
 
 def _account_of_the_machine() -> str:

@@ -38,7 +38,7 @@ def refusal_is_recorded() -> None:
 def _record_refusal(response: Response) -> Response:
     """Never the reason why a request fails: what it was refused for, stands."""
     try:
-        tally.store_counted(only_if_due=True)
+        tally.store_due()
         action = _ACTIONS.get(HTTPStatus(response.status_code))
         if action is not None and _is_of_interest(response.status_code) and not g.get("refusal_is_recorded"):
             details = (("method", request.method), ("route", str(request.url_rule)))

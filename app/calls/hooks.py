@@ -69,8 +69,10 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except WrongCredentials as refusal:
         attempt.refused()
-        claimed = (("subdomain", subdomain[:63]), ("phone_system", phone_system_id[:36]))
-        tally.count(tally.Kind("delivery.refused", REFUSED, refusal.tenant_id, refusal.phone_system_id, claimed))
+        # Never with what was claimed, of which a stranger can make up any number; and never stored here: whether it was
+        # the first at this phone system, or one more at none, would show by the time that the answer takes.
+        refused = tally.Kind("delivery.refused", REFUSED, refusal.tenant_id, refusal.phone_system_id)
+        tally.count(refused, at_once=False)
         refusal_is_recorded()
         raise
     enter_tenant_scope(sender.tenant_id)

@@ -38,6 +38,8 @@ def seal() -> None:
     if made is None:
         click.echo("Nothing to seal.")
     else:
+        if made.is_after_break:
+            click.echo(f"Before seal {made.number} there is a break: see `flask audit verify`.", err=True)
         click.echo(f"Seal {made.number}: {made.events} events, digest {made.digest}")
     if expired.events:
         click.echo(f"Removed {expired.events} events of {expired.seals} seals: older than {retention.days} days.")
@@ -47,8 +49,9 @@ def seal() -> None:
 @click.option("--digest", help="That of the newest seal, or of one before, as it was printed: it must still be there.")
 def verify(digest: str | None) -> None:
     """Compare every event with its seal. Exit status 1: something was altered, added, or removed."""
+    retention: timedelta = current_app.extensions["audit_retention"]
     with refusals():
-        verified = seals.verify(db.session(), digest)
+        verified = seals.verify(db.session(), retention, digest)
     for problem in verified.problems:
         click.echo(problem)
     click.echo(f"{verified.seals} seals, {verified.events} events under them, {verified.unsealed} not sealed yet.")

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 FORM: Final = "application/x-www-form-urlencoded"
 CREDENTIALS: Final = {
     "access_token": ("an access token", '-H "Authorization: Bearer $TOKEN"'),
+    "api_key": ("an API key", '-H "Authorization: Bearer $API_KEY"'),
     "refresh_token": ("a refresh token", '-H "Authorization: Bearer $REFRESH_TOKEN"'),
     "webhook_credentials": ("the webhook credentials of the phone system", '-u "pbx:$WEBHOOK_PASSWORD"'),
 }
@@ -50,7 +51,8 @@ class Answer(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One method of one path. credentials: what it asks for, in words, or None. curl: a line for the shell."""
+    """One method of one path. credentials: what it asks for, in words, or None. cost: in units of the tenant's budget,
+    or None. curl: a line for the shell, with the first of the credentials."""
 
     id: str
     method: str
@@ -58,6 +60,7 @@ class Operation(NamedTuple):
     summary: str
     description: str
     credentials: str | None
+    cost: int | None
     parameters: list[Field]
     bodies: list[Body]
     answers: list[Answer]
@@ -89,21 +92,22 @@ def _by_path(operation: Operation) -> str:
 
 def _operation(path: str, method: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> Operation:
     bodies = _bodies(operation.get("requestBody", {}), schemas)
-    scheme = next((name for one in operation.get("security", ()) for name in one), None)
+    accepted = [CREDENTIALS[name] for one in operation.get("security", ()) for name in one]
     return Operation(
         id=operation["operationId"],
         method=method.upper(),
         path=path,
         summary=operation["summary"],
         description=operation.get("description", ""),
-        credentials=CREDENTIALS[scheme][0] if scheme else None,
+        credentials=" or ".join(words for words, _ in accepted) or None,
+        cost=operation.get("x-cost"),
         parameters=[_parameter(parameter) for parameter in operation["parameters"]],
         bodies=bodies,
         answers=[
             Answer(status, response["description"], _bodies(response, schemas) if status < "400" else [])
             for status, response in operation["responses"].items()
         ],
-        curl=_curl(path, method.upper(), operation, CREDENTIALS[scheme][1] if scheme else None),
+        curl=_curl(path, method.upper(), operation, accepted[0][1] if accepted else None),
     )
 
 

@@ -23,7 +23,6 @@ from app.identity.models import Membership, Role
 from app.identity.sessions import SignedIn
 from app.limits import budget
 from app.tenancy import enter_tenant_scope
-from app.web import has_body
 
 log = logging.getLogger(__name__)
 
@@ -145,11 +144,10 @@ def current_token_id() -> UUID:
 
 
 def _identify(token_type: tokens.TokenType) -> None:
+    """The body is read in between: it may arrive slowly, and whose session or key it is, is asked when it is there."""
     try:
         api_key = _sent_api_key()
         g.caller = _person(token_type) if api_key is None else _machine(api_key)
-        if has_body():
-            db.session.commit()  # it may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except Unauthenticated as refusal:
         log.info("token refused, %s %s: %s", request.method, request.endpoint, refusal.detail)
         raise
@@ -158,6 +156,7 @@ def _identify(token_type: tokens.TokenType) -> None:
 
 def _person(token_type: tokens.TokenType) -> Caller:
     subject, g.token_id = tokens.verify(token_type)
+    request.get_data()
     enter_tenant_scope(subject.tenant_id)
     session = sessions.find(db.session(), *subject)
     act_as(Actor("user", session.user_id, session.email))
@@ -165,6 +164,7 @@ def _person(token_type: tokens.TokenType) -> Caller:
 
 
 def _machine(api_key: str) -> Caller:
+    request.get_data()
     found = authentication.authenticate(db.session(), api_key)
     enter_tenant_scope(found.tenant_id)
     act_as(Actor("api_key", found.id, found.name))

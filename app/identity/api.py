@@ -11,7 +11,7 @@ from flask import current_app, request
 from app.audit.actors import Actor, act_as
 from app.audit.requests import refusal_is_recorded
 from app.database import now
-from app.errors import Problem, Unauthenticated
+from app.errors import Problem, TooManyRequests, Unauthenticated
 from app.extensions import db
 from app.identity import second_factor, service, sessions, throttle, tokens
 from app.identity.access import current_membership, current_session, current_token_id
@@ -53,6 +53,10 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
         told = second_factor.use_code(session, membership.user, code_in(json_data))
     except (Unauthenticated, service.TenantNeeded) as refusal:
         record_refusal(account, refusal, json_data.tenant)
+        raise
+    except TooManyRequests:
+        service.record_lock_out(session, account)
+        refusal_is_recorded()
         raise
     enter_tenant_scope(membership.tenant_id)
     act_as(Actor("user", verified.user_id, account))

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager
 
 from app.audit import service as audit
+from app.audit import tally
 from app.database import now
 from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
@@ -149,17 +150,10 @@ def record_refusal(session: Session, account: str, reason: str | None = None, su
     reason: where the password was right. subdomain: of the tenant that they named: if the account belongs to that, it
     is none of the others' business.
     """
-    named = Tenant.subdomain == subdomain if subdomain is not None else false()
-    memberships = select(Membership.tenant_id, User.id, named.label("named")).join(User).join(Membership.tenant)
-    found = memberships.where(User.email == account)
-    details = {"account": account} if _is_email(account) else {}  # some type their password there
-    details |= {"reason": reason} if reason is not None else {}
+    details = _account_details(account) | ({"reason": reason} if reason is not None else {})
     session.rollback()
     with system_scope():  # whose tenants they are is what is being found out
-        rows = session.execute(found).all()
-        rows = [row for row in rows if row.named] or rows
-        known: list[tuple[UUID | None, UUID | None]] = [(row.tenant_id, row.id) for row in rows]
-        for tenant_id, user_id in known or [(None, None)]:
+        for tenant_id, user_id in _whose(session, account, subdomain):
             audit.record(
                 session,
                 "session.refused",
@@ -169,6 +163,33 @@ def record_refusal(session: Session, account: str, reason: str | None = None, su
                 details=details,
             )
         session.commit()
+
+
+def record_lock_out(session: Session, account: str) -> None:
+    """As :func:`record_refusal`, where there were too many attempts at that account: added up, and never stored before
+    the answer, which takes as long whether or not there is such an account."""
+    details = tuple((_account_details(account) | {"reason": "too many attempts"}).items())
+    session.rollback()
+    with system_scope():
+        for tenant_id, user_id in _whose(session, account):
+            kind = tally.Kind("session.refused", audit.REFUSED, tenant_id, user_id, details)
+            tally.count(kind, at_once=False)
+        session.rollback()
+
+
+def _whose(session: Session, account: str, subdomain: str | None = None) -> list[tuple[UUID | None, UUID | None]]:
+    """The tenants that the account belongs to, or the one of them with that subdomain, each with the user's id; or
+    nobody."""
+    named = Tenant.subdomain == subdomain if subdomain is not None else false()
+    found = select(Membership.tenant_id, User.id, named.label("named")).join(User).join(Membership.tenant)
+    rows = session.execute(found.where(User.email == account)).all()
+    rows = [row for row in rows if row.named] or rows
+    return [(row.tenant_id, row.id) for row in rows] or [(None, None)]
+
+
+def _account_details(account: str) -> dict[str, str]:
+    """Only an address: some type their password there."""
+    return {"account": account} if _is_email(account) else {}
 
 
 def find_user(session: Session, email: str) -> User | None:

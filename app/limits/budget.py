@@ -1,7 +1,8 @@
 """What a tenant's requests may cost together in a minute, so that no tenant takes the service from the others.
 
 A route says beside itself what it costs. For comparison: 10 to read or change one thing, or to deliver; 20 for a page;
-100 for what hashes a password, sends a mail or asks another server; 0 for what must always work, such as signing out.
+100 for what hashes a password, sends a mail or asks another server; 0 for what must always work: signing out and
+staying signed in, and what an owner needs to stop a member or a key that uses up everything.
 """
 
 from __future__ import annotations
@@ -45,4 +46,6 @@ def spend_for(tenant_id: UUID) -> None:
     may spend it. Raises :class:`~app.errors.TooManyRequests`."""
     if units := cost_of(request.endpoint or ""):
         budget: RateLimitItem = current_app.extensions["tenant_budget"]
-        counting.spend(budget, units, "TENANT", str(tenant_id), refusal=OVER_BUDGET)
+        # Deliveries have as much for themselves: whatever people and programs ask for, no call record is lost by it.
+        purse = "DELIVERIES" if request.path.startswith("/hooks/") else "API"
+        counting.spend(budget, units, purse, str(tenant_id), refusal=OVER_BUDGET)

@@ -30,6 +30,7 @@ class Limit(Enum):
         "60 per minute",
         "Refused deliveries for one phone system from one address.",
     )
+    HOOKS = "RATELIMIT_HOOKS", "600 per minute", "Refused deliveries from one address, wherever to."
 
     def __init__(self, variable: str, default: str, meaning: str) -> None:
         self.variable = variable

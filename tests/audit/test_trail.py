@@ -2,22 +2,27 @@
 
 import json
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from limits import parse
 from sqlalchemy import delete, insert, select, text, update
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
-from app.audit import tally
+from app.audit import service, tally
 from app.audit.models import AuditEvent
-from app.database import now
+from app.database import now, uuid7
 from app.extensions import db
+from app.limits.limit import Limit
 from app.logs import log_to_standard_error
 from app.tenancy import tenant_scope
+from app.tenants.models import Tenant
 from tests.calls.conftest import make_hook
 from tests.conftest import PASSWORD, in_database
 
 PBX = {"name": "Headquarters", "vendor": "asterisk", "password": "hunter2"}
+LINE_BREAKS = "".join(["a\nb\rc\vd\fe", "\x1cf\x1dg\x1eh", "\x85i", "\u2028j", "\u2029k"])
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -69,6 +74,23 @@ def test_signing_in_and_out_and_every_refusal_is_recorded(client, alice):
 
 
 @on_sqlite
+def test_attempts_beyond_what_an_account_allows_are_told_to_its_tenants_once_an_hour(app, client, alice):
+    app.extensions["rates"] |= {Limit.SIGN_IN_FAILURES: parse("1 per hour")}
+    for email in (alice.email, "unknown@acme.example", "my p@ssword"):
+        answers = [client.post("/api/login", json={"email": email, "password": "x"}) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [401, 429, 429]
+    with app.app_context():
+        tally.store_counted()
+    locked, refused = events(alice.client, action="session.refused")
+    assert (locked["count"], locked["object_id"]) == (2, refused["object_id"])
+    assert locked["details"].items() >= {"account": alice.email, "reason": "too many attempts"}.items()
+    assert events(alice.client, action="request.too_many") == []
+    with in_database(app):
+        nobodys = select(AuditEvent).where(AuditEvent.tenant_id.is_(None), AuditEvent.count == 2)
+        assert {event.details.get("account") for event in db.session.scalars(nobodys)} == {"unknown@acme.example", None}
+
+
+@on_sqlite
 def test_a_sign_in_to_no_account_is_nobodys_event_and_keeps_no_password_typed_in_the_wrong_field(app, client, alice):
     for email in ("unknown@acme.example", "my p@ssword"):
         assert client.post("/api/login", json={"email": email, "password": "x"}).status_code == 401
@@ -79,6 +101,22 @@ def test_a_sign_in_to_no_account_is_nobodys_event_and_keeps_no_password_typed_in
         (None, {}),
     ]
     assert events(alice.client, action="session.refused") == []
+
+
+@on_sqlite
+def test_what_the_operator_does_to_tenants_and_sessions_is_recorded_as_theirs(app, alice, charlie):
+    for command in (["suspend-tenant", "acme"], ["suspend-tenant", "acme", "--undo"], ["revoke-tokens", "--all"]):
+        assert app.test_cli_runner().invoke(args=command).exit_code == 0
+    done = ("tenant.suspended", "tenant.readmitted", "everybody.signed_out")
+    with in_database(app):
+        found = db.session.scalars(select(AuditEvent).where(AuditEvent.action.in_(done)).order_by(AuditEvent.id)).all()
+    assert {(event.actor_type, event.outcome, event.address) for event in found} == {("operator", "success", None)}
+    assert [(event.action, event.tenant_id, event.details) for event in found] == [
+        ("tenant.suspended", alice.tenant_id, {}),
+        ("tenant.readmitted", alice.tenant_id, {}),
+        ("everybody.signed_out", None, {"sessions": 1}),
+    ]
+    assert charlie.client.get("/api/me").status_code == 401
 
 
 def test_refused_requests_are_recorded_once_an_hour_and_counted(app, alice, bob):
@@ -132,6 +170,60 @@ def test_a_flood_of_refusals_takes_a_bounded_number_of_rows(app, client, monkeyp
         assert sum(event.count for event in db.session.scalars(select(AuditEvent))) == 20
 
 
+@on_sqlite
+def test_no_stranger_makes_the_events_of_a_tenant_nobodys(app, client, alice, monkeypatch):
+    monkeypatch.setattr(tally, "MOST_KINDS", 2)
+    hook = make_hook(app, alice)
+    for number in range(5):
+        client.get("/api/me", environ_overrides={"REMOTE_ADDR": f"192.0.2.{number}"})
+    assert [hook.deliver().status_code for _ in range(2)] == [201, 200]
+    assert hook.deliver(credentials=("", "wrong")).status_code == 401
+    with app.app_context():
+        tally.store_counted()
+    assert [event["object_id"] is not None for event in events(alice.client, action="secret.used")] == [True] * 2
+    assert [event["outcome"] for event in events(alice.client, action="delivery.refused")] == ["refused"]
+
+
+@on_sqlite
+def test_refused_deliveries_to_made_up_paths_are_one_event_for_each_network_and_wait_for_a_minute(app, client, alice):
+    hook = make_hook(app, alice)
+    for number in range(3):
+        hook.deliver(path=f"/hooks/made-up-{number}/x/cdr", environ_overrides={"REMOTE_ADDR": f"2001:db8::{number}"})
+    hook.deliver(credentials=("", "wrong"))
+    app.extensions["audit_tally"]._waiting_since -= timedelta(seconds=61)
+    client.get("/api/me")
+    assert events(alice.client, action="delivery.refused") == [], "a stranger's request does not store it"
+    assert [event["count"] for event in events(alice.client, action="delivery.refused")] == [1]
+    with in_database(app):
+        found = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "delivery.refused")).all()
+    assert {(event.tenant_id, event.address, event.count) for event in found} == {
+        (None, "2001:db8::/64", 3),
+        (alice.tenant_id, "127.0.0.1", 1),
+    }
+    assert "made-up" not in str([event.details for event in found])
+
+
+@on_sqlite
+def test_what_could_not_be_stored_is_kept_for_the_next_time_and_hinders_nothing_else(app, alice):
+    missing = uuid7()
+    with app.test_request_context():
+        for kind in (
+            tally.Kind("thing.used", "success", missing),
+            tally.Kind("thing.used", "success", alice.tenant_id),
+        ):
+            with suppress(IntegrityError):
+                tally.count(kind)
+            tally.count(kind)
+        tally.store_counted()
+    assert [event["count"] for event in events(alice.client, action="thing.used")] == [1, 1]
+    with in_database(app):
+        db.session.add(Tenant(id=missing, name="Late", subdomain="late"))
+        db.session.commit()
+        tally.store_counted()
+        kept = db.session.scalars(select(AuditEvent).where(AuditEvent.tenant_id == missing)).all()
+    assert [event.count for event in kept] == [2]
+
+
 def test_nobody_sees_another_tenants_events_and_members_see_none(alice, bob, charlie):
     alice.client.post("/api/phone-systems", json=PBX)
     assert events(alice.client, action="phone_system.created") != []
@@ -180,13 +272,15 @@ def test_an_event_is_one_line_of_json_in_the_log_whatever_it_holds(app, client, 
     before = logger.handlers, logger.level
     log_to_standard_error()
     try:
-        client.post("/api/login", json={"email": "a\u2028b@acme.example", "password": "x"})
-        agent = {"email": alice.email, "password": PASSWORD}
-        answer = client.post("/api/login", json=agent)
+        with in_database(app):
+            service.record(db.session(), "thing.named", details={"name": LINE_BREAKS}, tenant_id=alice.tenant_id)
+            db.session.commit()
+        answer = client.post("/api/login", json={"email": alice.email, "password": PASSWORD})
     finally:
         logger.handlers, logger.level = before
     assert answer.status_code == 200
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["audit"]["details"] for line in lines if line["event"] == "thing.named"] == [{"name": LINE_BREAKS}]
     started = next(line for line in lines if line["event"] == "session.started")
     assert started.keys() == {"timestamp", "level", "logger", "event", "request_id", "audit"}
     assert started["timestamp"].endswith("Z")

@@ -1,6 +1,8 @@
 import time
 from dataclasses import replace
+from datetime import timedelta
 
+import jwt
 import pytest
 from sqlalchemy import select, update
 
@@ -30,6 +32,17 @@ def test_signing_in_gives_both_tokens(client, alice):
         "role": "owner",
         "second_factor": False,
     }
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_configured_lifetimes_are_those_of_the_tokens(settings, app, alice):
+    changes = {"access_token_expires": timedelta(seconds=61), "refresh_token_expires": timedelta(seconds=3601)}
+    with running(replace(settings, **changes)) as other:
+        answer = sign_in(other.test_client(), alice.email)
+    assert answer.json["expires_in"] == 61
+    for name, seconds in (("access_token", 61), ("refresh_token", 3601)):
+        claims = jwt.decode(answer.json[name], options={"verify_signature": False})
+        assert claims["exp"] - claims["iat"] == seconds
 
 
 @pytest.mark.parametrize("email", ["ALICE@ACME.EXAMPLE", "  alice@Acme.example "])

@@ -5,10 +5,11 @@ from sqlalchemy import select
 
 from app.extensions import db
 from app.identity.models import Membership, User
+from app.identity.one_time import fingerprint
 from app.tenants.models import SignUp, Tenant
 from tests.conftest import PASSWORD, in_database, make_settings, running
 from tests.mail.conftest import later
-from tests.one_time import expire, is_refused_link, post, statements, twenty_at_once
+from tests.one_time import contents, expire, is_refused_link, post, statements, twenty_at_once
 
 __all__ = ["later"]
 
@@ -102,6 +103,14 @@ def test_a_link_is_void_when_it_is_replaced_or_expired_or_its_user_disabled(app,
     sign_up(client)
     with in_database(app):
         assert db.session.scalars(select(SignUp.email)).all() == [DORA]  # expired ones are forgotten
+
+
+@on_sqlite
+def test_a_token_is_in_the_mail_alone(app, client, mailbox):
+    sign_up(client)
+    token, stored = mailbox.token(DORA), contents(app)
+    assert fingerprint(token) in stored
+    assert token not in stored
 
 
 @on_sqlite

@@ -1,0 +1,135 @@
+"""Whoever reads everything that can be read changes nothing, and sees no secret."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import pyotp
+import pytest
+from apiflask import APIFlask
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from app.extensions import db
+from tests.conftest import PASSWORD, Person, in_database, signed_in
+from tests.mail.mailbox import Mailbox, mailbox, quick_hashes, settings
+from tests.one_time import post
+from tests.test_secrets import BODIES, CANARY, holds_canary
+
+__all__ = ["mailbox", "quick_hashes", "settings"]
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+LISTS_SHOW = {"limit": "1"}
+LAST_USED = {("api_keys", "last_used_at")}
+
+
+@dataclass(frozen=True)
+class World:
+    """What Alice has made: of each blueprint one object, by its id, and every secret that anybody was given."""
+
+    ids: dict[str, str]
+    secrets: list[str]
+    api_key: str
+
+
+@pytest.fixture
+def world(app: APIFlask, client: FlaskClient, alice: Person, bob: Person, mailbox: Mailbox) -> World:
+    """A canary is in every secret that people choose."""
+    ids = {}
+    for url, body in BODIES.items():
+        created = post(alice.client, url, **body)
+        ids[url.rpartition("/")[2].replace("-", "_")] = created.json["id"]
+    hook = alice.client.get(f"/api/phone-systems/{ids['phone_systems']}").json
+    for password in (CANARY, f"{CANARY} "):
+        client.post(hook["webhook_path"], auth=(hook["webhook_username"], password), data={"uniqueid": "1"})
+    post(client, "/api/login", email=alice.email, password=CANARY)
+    key = post(alice.client, "/api/api-keys", name="Wallboard", role="admin").json
+    ids["api_keys"] = key["id"]
+    ids["invitations"] = post(alice.client, "/api/invitations", email="dora@acme.example", role="member").json["id"]
+    ids["members"] = alice.client.get("/api/members").json["items"][0]["id"]
+    post(alice.client, "/api/me/email", email="ada@acme.example")
+    post(client, "/api/password-reset", email=bob.email)
+    links = [mailbox.token(address) for address in ("dora@acme.example", "ada@acme.example", bob.email)]
+    totp = alice.client.post("/api/me/second-factor").json["secret"]
+    confirmed = post(alice.client, "/api/me/second-factor/confirm", code=pyotp.TOTP(totp).now()).json
+    token = alice.client.environ_base["HTTP_AUTHORIZATION"].rpartition(".")[2]
+    made = [key["key"].rpartition("_")[2], *links, totp, *confirmed["recovery_codes"], token, PASSWORD]
+    return World(ids, made, key["key"])
+
+
+def reads(app: APIFlask, world: World) -> Iterator[tuple[str, dict[str, str]]]:
+    """Every URL that can be read, with the parameters to read it with."""
+    filters = {"outcome": "success", "object_id": world.ids["phone_systems"], "since": "2020-01-01T00:00:00Z"}
+    for rule in app.url_map.iter_rules():
+        blueprint, _, view = rule.endpoint.partition(".")
+        if "GET" not in (rule.methods or ()) or view == "static":
+            continue
+        url = rule.rule.replace("<uuid:id>", world.ids.get(blueprint, ""))
+        yield url, {}
+        if url.startswith("/api/") and not rule.arguments and url not in ("/api/me", "/api/me/second-factor"):
+            yield url, LISTS_SHOW
+        if url == "/api/audit-events":
+            yield from ((url, {name: value}) for name, value in filters.items())
+            yield url, filters | {"action": "phone_system.created"}
+
+
+def everything(app: APIFlask) -> dict[str, list[Any]]:
+    """Every row of every table but the audit trail, without when something was last used."""
+    with in_database(app), db.engine.connect() as connection:
+        return {
+            table.name: connection.execute(
+                select(*(column for column in table.columns if (table.name, column.name) not in LAST_USED))
+            ).all()
+            for table in db.metadata.sorted_tables
+            if table.name != "audit_events"
+        }
+
+
+@pytest.fixture
+def readers(app: APIFlask, alice: Person, world: World) -> list[FlaskClient]:
+    machine = app.test_client()
+    machine.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {world.api_key}"
+    return [signed_in(app, alice.subject), machine]
+
+
+def test_reading_everything_changes_nothing(app, world, readers):
+    before = everything(app)
+    people, machine = readers
+    answers = [(url, people.get(url, query_string=query)) for url, query in reads(app, world)]
+    assert {url for url, answer in answers if answer.status_code != 200} == set()
+    assert len(answers) > 30
+    for url, query in reads(app, world):
+        assert machine.get(url, query_string=query).status_code in (200, 403), url
+    assert everything(app) == before
+
+
+def test_nothing_that_can_be_read_shows_a_secret(app, client, bob, world, readers, caplog):
+    shown = []
+    for reader in (*readers, bob.client, client):
+        for url, query in reads(app, world):
+            answer = reader.get(url, query_string=query)
+            shown.append(f"{answer.text} {answer.headers}")
+            if following := (answer.json or {}).get("next") if answer.is_json else None:
+                shown.append(reader.get(url, query_string=query | {"cursor": following}).text)
+    for query in ({"action": CANARY[:9]}, {"unknown": CANARY}, {"actor_id": CANARY}, {"cursor": CANARY}):
+        shown.append(readers[0].get("/api/audit-events", query_string=query).text)
+    run: Callable[..., Any] = app.test_cli_runner().invoke
+    for command in (
+        ["audit", "list", "--limit", "200"],
+        ["audit", "list", "--tenant", "acme"],
+        ["audit", "seal"],
+        ["audit", "verify"],
+        ["encryption", "status"],
+        ["encryption", "status", "--json"],
+        ["encryption", "verify"],
+        ["mail", "status"],
+        ["mail", "status", "--json"],
+    ):
+        done = run(args=command)
+        assert done.exit_code == 0, done.output
+        shown.append(done.output)
+    assert "phone_system.created" in "".join(shown)
+    assert [text for text in [*shown, caplog.text] if holds_canary(text)] == []
+    text = "".join([*shown, caplog.text])
+    assert [secret for secret in world.secrets if secret in text or quote(secret) in text] == []
