@@ -52,6 +52,7 @@ SYSTEM_SCOPES = [
     ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
     ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
+    ("app/identity/accounts.py", "_subdomains"),  # a password is not what any of the user's tenants is called
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
     ("app/identity/service.py", "record_lock_out"),  # finds out which tenants to tell
     ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell

@@ -3,7 +3,7 @@ is open: it takes long, and nobody should have to wait for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -32,6 +32,8 @@ from app.mail.messages import (
     ResetPassword,
     VerifyEmail,
 )
+from app.tenancy import system_scope
+from app.tenants.models import Tenant
 
 RESET_EXPIRES: Final = timedelta(hours=1)
 EMAIL_CHANGE_EXPIRES: Final = timedelta(days=1)
@@ -60,10 +62,11 @@ def reset_password(session: Session, token: str, password: str, address: str | N
     """
     good = _good(token, Purpose.RESET_PASSWORD)
     email = session.scalar(select(User.email).join(OneTimeToken, OneTimeToken.user_id == User.id).where(*good))
+    subdomains = _subdomains(session, email)
     session.rollback()
     if email is None:
         raise LinkNotValid
-    password_hash = hash_password(password, email=email)
+    password_hash = hash_password(password, email=email, subdomains=subdomains)
     user_id, _ = _use_token(session, token, Purpose.RESET_PASSWORD)
     throttle.forgive(session, email, address)
     _replace_password(session, user_id, password_hash, "password.reset")
@@ -79,7 +82,7 @@ def change_password(
     :func:`~app.identity.service.authenticate` does, and :class:`~app.errors.Invalid`.
     """
     verified = authenticate(session, attempt, current)
-    password_hash = hash_password(password, email=membership.user.email, subdomain=membership.tenant.subdomain)
+    password_hash = hash_password(password, email=membership.user.email, subdomains=[membership.tenant.subdomain])
     require_unchanged(session, verified)
     attempt.succeeded(session)
     _replace_password(session, membership.user_id, password_hash, "password.changed", keep)
@@ -89,8 +92,10 @@ def set_password(session: Session, email: str, read_password: Callable[[], str])
     """Replace a user's password by what ``read_password`` gives, called only if there is such a user, and end the
     user's sessions. Raises :class:`~app.errors.NotFound` and :class:`~app.errors.Invalid`."""
     user_id, email = get_user(session, email).id, canonical_email(email)
+    subdomains = _subdomains(session, email)
     session.rollback()  # whoever types a password takes their time
-    _replace_password(session, user_id, hash_password(read_password(), email=email), "password.changed")
+    password_hash = hash_password(read_password(), email=email, subdomains=subdomains)
+    _replace_password(session, user_id, password_hash, "password.changed")
 
 
 def request_email_change(session: Session, user_id: UUID, email: str) -> None:
@@ -144,7 +149,7 @@ def prepare_account(session: Session, email: str, password: str | None, subdomai
     if found is None:
         if password is None:
             raise _password_problem("is needed: there is no account with this address yet")
-        return hash_password(password, email=email, subdomain=subdomain)
+        return hash_password(password, email=email, subdomains=[subdomain])
     if found.disabled_at is not None:
         raise LinkNotValid
     if password is not None:
@@ -164,6 +169,13 @@ def open_account(session: Session, email: str, password_hash: str | None) -> Use
 
 def _password_problem(message: str) -> Invalid:
     return Invalid("The request does not fit the account.", [{"field": "password", "message": message}])
+
+
+def _subdomains(session: Session, email: str | None) -> Sequence[str]:
+    """Of the tenants that the account belongs to."""
+    found = select(Tenant.subdomain).join(Membership, Membership.tenant_id == Tenant.id).join(Membership.user)
+    with system_scope():  # they may be several, and a link in a mail is of none
+        return session.scalars(found.where(User.email == email)).all()
 
 
 def _replace_password(

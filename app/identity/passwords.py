@@ -29,17 +29,17 @@ _hasher = PasswordHasher()
 _NOBODY: Final = "$argon2id$v=19$m=65536,t=3,p=4$jyue6+/UDsfEPQc+XRc5jA$JQIbsJnITJxmfhhJcfFpdjZfTIyj7PpzbyI+dm/njrE"
 
 
-def hash_password(password: str, *, email: str = "", subdomain: str = "") -> str:
+def hash_password(password: str, *, email: str = "", subdomains: Iterable[str] = ()) -> str:
     """The hash to store of a password that somebody chose, in PHC format.
 
-    email, subdomain: of the account and its tenant, where they are known. Raises :class:`~app.errors.Invalid` for one
+    email, subdomains: of the account and its tenants, where they are known. Raises :class:`~app.errors.Invalid` for one
     that is too short or long, or among the first that are tried.
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise _unfit(f"must have {SHORTEST} to {LONGEST:,} characters")
     if password.casefold() in _common_passwords():
         raise _unfit("is one of the most common passwords, which are tried first: choose another one")
-    if _is_known_of_the_account(password, (SERVICE, email, email.partition("@")[0], subdomain)):
+    if _is_known_of_the_account(password, (SERVICE, email, email.partition("@")[0], *subdomains)):
         raise _unfit("is the name of the service, of the tenant or of the account: choose something that is not known")
     return renew_hash(password)
 

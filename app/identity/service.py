@@ -209,7 +209,7 @@ def add_user(session: Session, email: str, password: str, subdomain: str = "") -
     """A new user, who will join the tenant with that subdomain, not committed yet. Raises
     :class:`~app.errors.Invalid`."""
     email = canonical_email(email)
-    user = User(email=email, password_hash=hash_password(password, email=email, subdomain=subdomain))
+    user = User(email=email, password_hash=hash_password(password, email=email, subdomains=[subdomain]))
     session.add(user)
     return user
 

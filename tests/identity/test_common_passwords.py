@@ -23,7 +23,7 @@ def quick(monkeypatch):
 
 def judgement(password):
     try:
-        passwords.hash_password(password, email="bob.smith@acme.example", subdomain="acme-ltd")
+        passwords.hash_password(password, email="bob.smith@acme.example", subdomains=["acme-ltd"])
     except Invalid as refused:
         return refused.errors[0]["message"]
     return None

@@ -89,7 +89,7 @@ def test_the_answer_and_the_statements_do_not_tell_who_has_an_account(app, clien
 
 
 @on_sqlite
-def test_a_link_is_void_when_it_is_replaced_or_expired_or_its_user_disabled(app, client, alice, mailbox):
+def test_a_link_is_void_when_it_is_replaced_or_expired_or_its_user_disabled(app, client, bob, mailbox):
     sign_up(client)
     first = mailbox.token(DORA)
     sign_up(client, subdomain="initrode")
