@@ -9,13 +9,13 @@ from uuid import UUID
 from pydantic import Field
 
 from app.pagination import PageQuery
-from app.schemas import Output, UtcTime, not_required
+from app.schemas import Output, PlainText, UtcTime, not_required
 
 Outcome = Literal["success", "refused"]
 
 
 class AuditQuery(PageQuery):
-    action: str = not_required(max_length=64, examples=["phone_system.updated"], description="Only this action")
+    action: PlainText = not_required(examples=["phone_system.updated"], description="Only this action")
     outcome: Outcome = not_required(description="Only with this outcome")
     actor_id: UUID = not_required(description="Only of this user, API key or phone system")
     object_id: UUID = not_required(description="Only about this object")

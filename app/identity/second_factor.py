@@ -153,7 +153,8 @@ def _locked(session: Session, user_id: UUID) -> User:
 
 
 def _use_totp(session: Session, user: User, code: str) -> bool:
-    step = _matching_step(user.totp_secret, code)
+    secret = user.totp_secret  # None where it was given up with the master key that it was sealed under
+    step = _matching_step(secret, code) if secret is not None else None
     if step is None:
         return False
     unused = or_(User.totp_used_step.is_(None), User.totp_used_step < step)
