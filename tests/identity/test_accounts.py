@@ -272,8 +272,9 @@ class TestEmailAddress:
 
 @on_sqlite
 def test_what_stands_in_a_link_is_no_token_to_sign_requests_with(client, alice, mailbox):
-    ask(client, alice.email)
     post(alice.client, "/api/me/email", email="ada@acme.example")
+    assert mailbox.subjects(alice.email) == ["Somebody wants to change your e-mail address"]
+    ask(client, alice.email)
     post(alice.client, "/api/invitations", email="dora@acme.example", role="owner")
     post(client, "/api/signup", email="eve@eve.example", tenant_name="Eve", subdomain="eve")
     for address in (alice.email, "ada@acme.example", "dora@acme.example", "eve@eve.example"):
