@@ -52,7 +52,7 @@ def test_each_operation_says_who_may_use_it_and_what_it_costs(page):
         "GET /": "For everybody.",
         "GET /api/calls": "Needs an access token or an API key. Costs 20 units.",
         "POST /api/api-keys": "Needs an access token. Costs 100 units.",
-        "POST /api/refresh": "Needs a refresh token. Costs 10 units.",
+        "POST /api/refresh": "Needs a refresh token.",
         "DELETE /api/sessions": "Needs an access token.",
     }
 

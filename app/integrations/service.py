@@ -60,7 +60,7 @@ class Integrations(Generic[T]):
         Raises :class:`~app.errors.NotFound`, the same for an id that is unknown and for another tenant's.
         """
         statement = select(self.model).where(self.model.tenant_id == tenant_id, self.model.id == row_id)
-        row = session.scalars(statement.with_for_update() if to_change else statement).one_or_none()
+        row = session.scalars(statement.with_for_update(of=self.model) if to_change else statement).one_or_none()
         if row is None:
             raise NotFound("There is nothing here under this id.")
         return row

@@ -26,7 +26,7 @@ class PhoneSystem(Integration, Model):
     webhook_username: Mapped[str | None]
     webhook_password = encrypted("phone_systems.webhook_password")
     time_zone: Mapped[str | None]
-    tenant: Mapped[Tenant] = relationship()
+    tenant: Mapped[Tenant] = relationship(lazy="joined", innerjoin=True)  # part of every answer: see webhook_path
 
     @property
     def webhook_path(self) -> str:
