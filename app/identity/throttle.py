@@ -139,8 +139,10 @@ def _remove_expired(session: Session, moment: datetime) -> None:
         .where(_ALLOWANCES.c.began_at <= moment - _window())
         .limit(REMOVED_AT_ONCE)
         .with_for_update(skip_locked=True)
+        .cte()  # chosen once: as a plain subquery PostgreSQL may choose again for each row, and remove more
     )
-    session.execute(delete(_ALLOWANCES).where(tuple_(_ALLOWANCES.c.account, _ALLOWANCES.c.network).in_(expired)))
+    chosen = select(expired.c.account, expired.c.network)
+    session.execute(delete(_ALLOWANCES).where(tuple_(_ALLOWANCES.c.account, _ALLOWANCES.c.network).in_(chosen)))
 
 
 def _insert(session: Session, key: str, network: str, *, failures: int, began_at: datetime) -> Any:
