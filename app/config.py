@@ -7,7 +7,6 @@ once. No message repeats a value: a report may go into a log, whatever was put i
 from __future__ import annotations
 
 import io
-import ipaddress
 import os
 import re
 import shlex
@@ -18,19 +17,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import click
 from dotenv import dotenv_values, find_dotenv
 from limits import RateLimitItem
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from app.encryption.keyring import Keyring
 from app.key_checks import check_keys, keys_of, remedy
 from app.limits.limit import DEFAULT_BUDGET, Limit, check_rates, default_rates, rates_of
 from app.mail_checks import check_mail
 from app.origins import check_origins, split_origins
+from app.url_checks import check_urls, database_url
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: nothing will get better by starting again
@@ -148,9 +145,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     jwt_keys, encryption_keys = keys_of("JWT_SECRET_KEY", values), keys_of("ENCRYPTION_KEY", values)
     master_keys, problems = check_keys(jwt_keys, encryption_keys)
     found.problems.extend(problems)
-    database_url = _database_url("DATABASE_URL", values, environment, found)
-    rotation_database_url = _database_url("ROTATION_DATABASE_URL", values, environment, found)
-    _check_redis_url("REDIS_URL", values, found)
+    found.problems.extend(check_urls(values))
     port = _number("PORT", values, 65_535, found)
     web_concurrency = _number("WEB_CONCURRENCY", values, 64, found)
     trusted_proxy_hops = _number("TRUSTED_PROXY_HOPS", values, 10, found, least=0)
@@ -166,13 +161,14 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     tenant_budget = _number("RATELIMIT_TENANT_BUDGET", values, 999_999_999, found)
     if found.problems:
         raise ConfigurationError(tuple(found.problems))
+    tls = environment == "production"
     return Settings(
         environment=environment,
         keyring=Keyring(master_keys[0], master_keys[1:]),
         jwt_secret_key=jwt_keys[0].text,
         jwt_secret_key_fallbacks=tuple(key.text for key in jwt_keys[1:]),
-        database_url=database_url,
-        rotation_database_url=rotation_database_url or None,
+        database_url=database_url(values["DATABASE_URL"], PROJECT, tls),
+        rotation_database_url=database_url(values["ROTATION_DATABASE_URL"], PROJECT, tls) or None,
         redis_url=values["REDIS_URL"] or None,
         port=port,
         access_token_expires=timedelta(seconds=access_token_expires),
@@ -255,61 +251,6 @@ def _environment(values: Mapping[str, str], found: _Findings) -> Environment:
             "FLASK_DEBUG is on in production, where it lets visitors run code. Unset it, or set APP_ENV=development."
         )
     return "production"
-
-
-def _database_url(name: str, values: Mapping[str, str], environment: Environment, found: _Findings) -> str:
-    """The URL as SQLAlchemy is given it, or an empty string if it is not set or was reported."""
-    if not values[name]:
-        return ""
-    try:
-        return _completed(make_url(values[name]), environment).render_as_string(hide_password=False)
-    except (ArgumentError, ValueError):
-        found.problems.append(
-            f"{name} is not the URL of a PostgreSQL or SQLite database. Write postgresql://user:password@host/name, "
-            "with special characters of the password percent-encoded, or sqlite:////folder/file.db."
-        )
-        return ""
-
-
-def _completed(url: URL, environment: Environment) -> URL:
-    """The URL with our driver, an absolute SQLite file, and TLS towards other machines. Raises ValueError."""
-    if url.drivername in ("sqlite", "sqlite+pysqlite") and not url.host:
-        if not url.database or url.database.startswith((":memory:", "file:")):
-            raise ValueError  # every process needs the same file, and its mode is ours to set
-        return url.set(database=str(PROJECT / url.database))
-    # "postgres" is how Heroku spells it.
-    if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg") or not 0 < (url.port or 5432) < 65_536:
-        raise ValueError
-    hosts = [url.host or "", *url.normalized_query.get("host", ()), *url.normalized_query.get("hostaddr", ())]
-    hosts = [re.sub(r"(?<=[^:]):[0-9]+$", "", host) for host in ",".join(hosts).split(",") if host]
-    if {"@", "#"} & {*f"{url.host}{url.database}"}:
-        raise ValueError  # a piece of the password, which was not percent-encoded
-    url = url.set(drivername="postgresql+psycopg")
-    if environment == "production" and "sslmode" not in url.query and not all(map(_is_local, hosts)):
-        url = url.update_query_dict({"sslmode": "require"})
-    return url
-
-
-def _is_local(host: str) -> bool:
-    """Whether ``host``, as libpq reads it, is a Unix socket or this machine."""
-    if host.startswith(("/", "@")) or host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _check_redis_url(name: str, values: Mapping[str, str], found: _Findings) -> None:
-    try:
-        url = urlsplit(values[name])
-        wellformed = (
-            url.path if url.scheme == "unix" else url.scheme in ("redis", "rediss") and url.hostname and url.port != 0
-        )
-    except ValueError:
-        wellformed = False
-    if values[name] and not wellformed:
-        found.problems.append(f"{name} is not a Redis URL. Write redis://, rediss:// (TLS) or unix:///path/to/socket.")
 
 
 def _number(name: str, values: Mapping[str, str], most: int, found: _Findings, least: int = 1) -> int:

@@ -40,7 +40,7 @@ class Call(db.Model):  # type: ignore[misc]
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
-class PhoneSystem(db.Model):  # type: ignore[misc]
+class PhoneSystem(db.Model):
     __tablename__ = "phone_systems"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)

@@ -45,8 +45,8 @@ MATRIX = {
     "GET /api/me": PEOPLE,
     "POST /api/me/password": PEOPLE,
     "POST /api/me/email": PEOPLE,
-    "GET /api/members": PEOPLE,
-    "GET /api/members/<uuid:id>": PEOPLE,
+    "GET /api/members": MANAGERS,
+    "GET /api/members/<uuid:id>": MANAGERS,
     "PATCH /api/members/<uuid:id>": PEOPLE,  # but for what it is about: see tests/tenants/test_team.py
     "DELETE /api/members/<uuid:id>": PEOPLE,
     "GET /api/invitations": MANAGERS,

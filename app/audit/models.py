@@ -31,6 +31,7 @@ class AuditEvent(TenantOwned, Model):
         CheckConstraint("count > 0", name="count"),
     )
 
+    # The one table of tenants' own rows that has some of nobody's as well.
     tenant_id: Mapped[UUID | None] = mapped_column(ForeignKey("tenants.id"))  # type: ignore[assignment]
     occurred_at: Mapped[datetime] = mapped_column(UtcTimestamp(), default=now)
     action: Mapped[str]

@@ -142,7 +142,10 @@ def suspend_tenant(subdomain: str, undo: bool) -> None:
 @click.option("--tenant", "subdomain", help="Of one tenant, by subdomain.")
 @click.option("--all", "everybody", is_flag=True, help="Of everybody.")
 def revoke_tokens(email: str | None, subdomain: str | None, everybody: bool) -> None:
-    """Sign out a user, a tenant or everybody: no token of theirs is accepted any more, from the next request on."""
+    """Sign out a user, a tenant or everybody: no token of theirs is accepted any more, from the next request on.
+
+    API keys are the tenants' own and stay: an owner or admin deletes one, suspend-tenant stops all of a tenant.
+    """
     if [email is not None, subdomain is not None, everybody].count(True) != 1:
         raise click.UsageError("Give one of --user, --tenant and --all.")
     with refusals():

@@ -57,7 +57,7 @@ def any_role() -> None:
 def owner_or_admin() -> None:
     """Members who keep the tenant's integrations, and API keys that may."""
     any_role()
-    _require_owner_or_admin()
+    require_owner_or_admin()
 
 
 def signed_in() -> None:
@@ -69,7 +69,7 @@ def signed_in() -> None:
 def signed_in_owner_or_admin() -> None:
     """Owners and admins of a tenant in person."""
     signed_in()
-    _require_owner_or_admin()
+    require_owner_or_admin()
 
 
 def with_refresh_token() -> None:
@@ -178,6 +178,7 @@ def _sent_api_key() -> str | None:
     return token if scheme.lower() == "bearer" and token.startswith(authentication.BEGINNING) else None
 
 
-def _require_owner_or_admin() -> None:
+def require_owner_or_admin() -> None:
+    """Raise :class:`~app.errors.Forbidden` for everybody else: for one view of a blueprint that members may use."""
     if current_caller().role not in (Role.OWNER, Role.ADMIN):
         raise Forbidden("Only owners and admins of the tenant may do this.")

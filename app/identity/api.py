@@ -150,7 +150,13 @@ def end_all() -> tuple[str, int]:
 @costs(10)
 def show() -> dict[str, Any]:
     it = current_membership()
-    return {"user": it.user, "tenant": it.tenant, "role": it.role, "second_factor": it.user.has_second_factor}
+    return {
+        "user": it.user,
+        "tenant": it.tenant,
+        "role": it.role,
+        "membership_id": it.id,
+        "second_factor": it.user.has_second_factor,
+    }
 
 
 def code_in(body: Credentials | Proof) -> str | None:

@@ -96,6 +96,7 @@ class Me(Output):
     user: UserOut
     tenant: TenantOut
     role: Literal["owner", "admin", "member"] = Field(description="Owners and admins keep the integrations")
+    membership_id: UUID = Field(description="For `DELETE /api/members/{id}`: to leave the tenant")
     second_factor: bool = Field(description="Whether signing in takes a code of the user")
 
 

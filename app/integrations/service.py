@@ -89,7 +89,8 @@ class Integrations(Generic[T]):
         if moved and self.secret not in changes and getattr(row, f"{self.secret}_set"):
             setattr(row, self.secret, None)
             notices.append(Notice(self.secret, f"was removed, because {' and '.join(moved)} changed: enter it again"))
-        self._record(session, row, "updated", {*changes, *(notice.field for notice in notices)})
+        if changes:
+            self._record(session, row, "updated", {*changes, *(notice.field for notice in notices)})
         session.commit()
         return row, notices
 

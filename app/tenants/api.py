@@ -10,7 +10,13 @@ from apiflask import APIBlueprint
 
 from app.extensions import db
 from app.identity import sessions
-from app.identity.access import current_membership, current_tenant_id, fresh
+from app.identity.access import (
+    current_membership,
+    current_session,
+    current_tenant_id,
+    fresh,
+    require_owner_or_admin,
+)
 from app.identity.models import Membership
 from app.integrations.schemas import DeleteQuery
 from app.limits.budget import costs
@@ -27,18 +33,21 @@ CONFLICT = "The member has another version by now, or is the tenant's last owner
 @api.get("")
 @api.input(PageQuery, location="query")
 @api.output(Page[MemberOut], description="A page")
-@api.doc(summary="List the members, newest first")
+@api.doc(summary="List the members, newest first", responses=[403])
 @costs(0)
 def list_page(query_data: PageQuery) -> dict[str, Any]:
+    require_owner_or_admin()
     items, following = team.list_page(db.session(), current_tenant_id(), query_data)
     return {"items": _shown(items), "next": following}
 
 
 @api.get("/<uuid:id>")
 @api.output(MemberOut, description="As it is now")
-@api.doc(summary="Show a member")
+@api.doc(summary="Show a member", description="Members see themselves alone.", responses=[403])
 @costs(0)
 def show(id: UUID) -> MemberOut:
+    if id != current_session().membership_id:
+        require_owner_or_admin()
     return _shown([team.get(db.session(), current_tenant_id(), id)])[0]
 
 

@@ -93,7 +93,9 @@ def set_suspended(session: Session, subdomain: str, suspended: bool) -> None:
     audit.record(
         session, f"tenant.{'suspended' if suspended else 'readmitted'}", object_id=tenant.id, tenant_id=tenant.id
     )
-    sessions.end_of_tenant(session, tenant.id)
+    if suspended:
+        sessions.end_of_tenant(session, tenant.id)
+    session.commit()
 
 
 def any_tenant(session: Session) -> bool:

@@ -41,16 +41,19 @@ def roles(app):
 
 
 @on_sqlite
-def test_every_member_sees_the_team_and_nobody_else_does(team, bob, charlie):
-    listed = bob.client.get("/api/members").json["items"]
+def test_owners_and_admins_see_the_team_and_nobody_else_does(team, alice, bob, charlie):
+    listed = alice.client.get("/api/members").json["items"]
+    assert bob.client.get("/api/members").status_code == 403
+    assert bob.client.get(f"/api/members/{listed[-1]['id']}").status_code == 403
     assert [it["email"].partition("@")[0] for it in listed] == ["maud", "agnes", "adam", "olivia", "bob", "alice"]
     assert listed[-1].items() >= {"role": "owner", "disabled": False, "version": 1}.items()
     assert listed[-1]["last_seen_at"] is not None
     assert listed[0].keys() == {
         "id", "email", "role", "disabled", "second_factor", "last_seen_at", "version", "created_at", "updated_at"
     }  # fmt: skip
-    assert bob.client.get(f"/api/members/{listed[-1]['id']}").json == listed[-1]
-    assert bob.client.get("/api/members?limit=2").json["next"]
+    assert alice.client.get(f"/api/members/{listed[-1]['id']}").json == listed[-1]
+    assert alice.client.get("/api/members?limit=2").json["next"]
+    assert alice.client.get("/api/me").json["membership_id"] == listed[-1]["id"]
     assert [it["email"] for it in charlie.client.get("/api/members").json["items"]] == [charlie.email]
 
 

@@ -1,0 +1,85 @@
+"""What speaks against the URLs of the databases and of Redis, and how a database's URL is completed.
+
+No sentence repeats a value. :mod:`app.config` reports them all at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+
+def check_urls(values: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with DATABASE_URL, ROTATION_DATABASE_URL and REDIS_URL."""
+    for name in ("DATABASE_URL", "ROTATION_DATABASE_URL"):
+        try:
+            database_url(values[name], Path(), tls=True)
+        except ValueError:
+            yield (
+                f"{name} is not the URL of a PostgreSQL or SQLite database. Write "
+                "postgresql://user:password@host/name, with special characters of the password percent-encoded, or "
+                "sqlite:////folder/file.db."
+            )
+    if values["REDIS_URL"] and not _is_redis_url(values["REDIS_URL"]):
+        yield "REDIS_URL is not a Redis URL. Write redis://, rediss:// (TLS) or unix:///path/to/socket."
+
+
+def database_url(text: str, folder: Path, tls: bool) -> str:
+    """The URL as SQLAlchemy is given it: with our driver, and with an absolute path where it is an SQLite file.
+
+    text: as configured; an empty one stays empty.
+    folder: where a relative path of an SQLite file begins.
+    tls: whether connections to other machines must be encrypted where the URL does not say how.
+
+    Raises ValueError if it is no URL of a PostgreSQL or SQLite database that all processes can share.
+    """
+    if not text:
+        return ""
+    try:
+        return _completed(make_url(text), folder, tls).render_as_string(hide_password=False)
+    except ArgumentError:
+        raise ValueError from None  # SQLAlchemy's message quotes the URL
+
+
+def _completed(url: URL, folder: Path, tls: bool) -> URL:
+    if url.drivername in ("sqlite", "sqlite+pysqlite") and not url.host:
+        if not url.database or url.database.startswith((":memory:", "file:")):
+            raise ValueError  # every process needs the same file, and its mode is ours to set
+        return url.set(database=str(folder / url.database))
+    # "postgres" is how Heroku spells it.
+    if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg") or not 0 < (url.port or 5432) < 65_536:
+        raise ValueError
+    hosts = [url.host or "", *url.normalized_query.get("host", ()), *url.normalized_query.get("hostaddr", ())]
+    hosts = [re.sub(r"(?<=[^:]):[0-9]+$", "", host) for host in ",".join(hosts).split(",") if host]
+    if {"@", "#"} & {*f"{url.host}{url.database}"}:
+        raise ValueError  # a piece of the password, which was not percent-encoded
+    url = url.set(drivername="postgresql+psycopg")
+    if tls and "sslmode" not in url.query and not all(map(_is_local, hosts)):
+        url = url.update_query_dict({"sslmode": "require"})
+    return url
+
+
+def _is_local(host: str) -> bool:
+    """Whether ``host``, as libpq reads it, is a Unix socket or this machine."""
+    if host.startswith(("/", "@")) or host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_redis_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        if url.scheme == "unix":
+            return bool(url.path)
+        return url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
