@@ -135,7 +135,7 @@ def _ping_after_a_pause(connection: DBAPIConnection, record: ConnectionPoolEntry
         return
     try:
         connection.cursor().execute("SELECT 1")
-        connection.rollback()
+        connection.commit()  # after a ROLLBACK the driver forgets what it has prepared
     except Exception:  # whatever the driver calls it
         raise InvalidatePoolError from None
 

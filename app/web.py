@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Final
 
 from apiflask import APIFlask
 from flask import Response, current_app, request
+from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from app.database import SAFE_METHODS
 from app.encryption import AppEncryption
 from app.errors import Unavailable
 from app.extensions import db
@@ -45,6 +48,7 @@ def init_app(app: APIFlask, *, https_only: bool, trusted_proxy_hops: int) -> Non
     app.before_request(_require_json)
     app.before_request(_read_chunks)
     app.after_request(_set_headers)
+    app.after_request(_commit_what_was_read)
     app.config["HTTPS_ONLY"] = https_only
 
 
@@ -93,6 +97,15 @@ def read_body(most: int) -> bytes:
     if len(body) > most:
         raise RequestEntityTooLarge
     return body
+
+
+def _commit_what_was_read(response: Response) -> Response:
+    """End a transaction that has only read by COMMIT. Left open it would be rolled back, and with each ROLLBACK the
+    driver forgets which statements it has prepared: PostgreSQL would plan all of them anew with every request."""
+    if request.method in SAFE_METHODS and response.status_code < 500 and db.session.registry.has():
+        with suppress(DBAPIError):  # what was read stays right
+            db.session.commit()
+    return response
 
 
 def _set_headers(response: Response) -> Response:
