@@ -94,7 +94,6 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         ROTATION_DATABASE_URL=settings.rotation_database_url,
         SIGN_UP_OPEN=settings.sign_up_open,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
-        **extensions.limiter_options(settings.redis_url),
     )
     errors.init_app(app)
     extensions.db.init_app(app)
@@ -103,9 +102,8 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     extensions.encryption.init_app(app, settings.keyring)
     tokens.init_app(app, jwt_secrets, settings.access_token_expires)
     sessions.init_app(app, absolute=settings.refresh_token_expires, idle=settings.session_idle_expires)
-    extensions.limiter.init_app(app)
     cors.init_app(app, settings.cors_origins)
-    counting.init_app(app, settings.rates)
+    counting.init_app(app, settings.rates, settings.redis_url)
     budget.init_app(app, settings.tenant_budget)
     delivery.init_app(app, settings)
     audit.init_app(app, settings.audit_retention)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self, cast
 from uuid import UUID
 
-from flask import g, has_request_context
-from flask_limiter.util import get_remote_address
+from flask import g, has_request_context, request
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Origin:
     def now(cls) -> Self:
         """Of what is being done at this moment."""
         if has_request_context():
-            return cls(cast(Actor, g.get("actor", ANONYMOUS)), get_remote_address(), g.get("request_id"))
+            return cls(cast(Actor, g.get("actor", ANONYMOUS)), request.remote_addr, g.get("request_id"))
         return cls(Actor("operator", name=_account_of_the_machine()))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from apiflask import APIBlueprint
-from flask import current_app, request
+from flask import request
 
 from app.audit.actors import Actor, act_as
 from app.audit.requests import refusal_is_recorded
@@ -177,7 +177,7 @@ def _tokens(it: UserSession, user_id: UUID) -> dict[str, Any]:
     left = it.started_at + sessions.lifetime().absolute - now()
     return {
         "access_token": tokens.access_token(subject),
-        "expires_in": int(current_app.config["JWT_ACCESS_TOKEN_EXPIRES"].total_seconds()),
+        "expires_in": int(tokens.access_expires().total_seconds()),
         "refresh_token": tokens.refresh_token(subject, it.refresh_id, left),
     }
 

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, Final, Literal, NamedTuple
-from uuid import UUID
+from typing import Any, Final, Literal, NamedTuple, cast
+from uuid import UUID, uuid4
 
-from apiflask import APIFlask
+import jwt
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from flask import current_app
-from flask_jwt_extended import create_access_token, create_refresh_token, verify_jwt_in_request
-from flask_jwt_extended.exceptions import JWTExtendedException
-from jwt import ExpiredSignatureError, PyJWTError
+from flask import Flask, current_app, request
+from jwt import ExpiredSignatureError, InvalidKeyError, PyJWTError
 
+from app.database import now
 from app.errors import Unauthenticated
-from app.extensions import jwt
 
 ISSUER: Final = "audiapro"
 AUDIENCE: Final = "audiapro/api"
 ALGORITHM: Final = "HS256"
+CLAIMS: Final = ["iss", "aud", "type", "sub", "tenant", "sid", "jti", "iat", "nbf", "exp"]
 
 TokenType = Literal["access", "refresh"]
 
@@ -58,106 +57,73 @@ class SigningKeys:
     def signing_key(self, token_type: TokenType) -> bytes:
         return self._keys[self.current_id, token_type]
 
-    def verifying_key(self, key_id: Any, token_type: Any) -> bytes | None:
-        """The key for a token's ``kid`` and ``type``, which may be anything; None when there is none."""
-        if not isinstance(key_id, str) or token_type not in ("access", "refresh"):
-            return None
-        return self._keys.get((key_id, token_type))
+    def verifying_key(self, key_id: Any, token_type: TokenType) -> bytes | None:
+        """The key for a token with this ``kid``, which may be anything; None when there is none."""
+        return self._keys.get((key_id, token_type)) if isinstance(key_id, str) else None
 
     def __repr__(self) -> str:
         return f"<SigningKeys {self.current_id}>"
 
 
-def init_app(app: APIFlask, secrets: Iterable[str], access_expires: timedelta) -> None:
+def init_app(app: Flask, secrets: Iterable[str], access_expires: timedelta) -> None:
     """Sign and verify tokens with ``secrets``: the current one first, then its fallbacks."""
     app.extensions["signing_keys"] = SigningKeys(secrets)
-    app.config.from_mapping(
-        JWT_ALGORITHM=ALGORITHM,
-        JWT_DECODE_ALGORITHMS=[ALGORITHM],
-        JWT_ENCODE_ISSUER=ISSUER,
-        JWT_DECODE_ISSUER=ISSUER,
-        JWT_ENCODE_AUDIENCE=AUDIENCE,
-        JWT_DECODE_AUDIENCE=AUDIENCE,
-        JWT_ACCESS_TOKEN_EXPIRES=access_expires,
-        JWT_TOKEN_LOCATION=["headers"],
-        JWT_COOKIE_CSRF_PROTECT=False,  # there are no cookies
-    )
-    jwt.init_app(app)
+    app.extensions["access_token_expires"] = access_expires
+
+
+def access_expires() -> timedelta:
+    """How long an access token is good for."""
+    return cast(timedelta, current_app.extensions["access_token_expires"])
 
 
 def access_token(subject: Subject) -> str:
     """A token that opens the API for ``subject``."""
-    return str(create_access_token(_Unsigned(subject, "access")))
+    return _sign(subject, "access", uuid4(), access_expires())
 
 
 def refresh_token(subject: Subject, token_id: UUID, expires: timedelta) -> str:
     """A token that opens nothing but the way to new tokens, once. ``token_id`` becomes its ``jti``."""
-    token = _Unsigned(subject, "refresh")
-    return str(create_refresh_token(token, expires_delta=expires, additional_claims={"jti": str(token_id)}))
+    return _sign(subject, "refresh", token_id, expires)
+
+
+def _sign(subject: Subject, token_type: TokenType, token_id: UUID, expires: timedelta) -> str:
+    moment, keys = now(), _signing_keys()
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "type": token_type,
+        "sub": str(subject.user_id),
+        "tenant": str(subject.tenant_id),
+        "sid": str(subject.session_id),
+        "jti": str(token_id),
+        "iat": moment,
+        "nbf": moment,
+        "exp": moment + expires,
+    }
+    return jwt.encode(claims, keys.signing_key(token_type), ALGORITHM, headers={"kid": keys.current_id})
 
 
 def verify(token_type: TokenType) -> tuple[Subject, UUID]:
     """Whom the request's bearer token speaks for, and the token's own id. Raises
     :class:`~app.errors.Unauthenticated` unless it is a valid token of that type."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     try:
-        verified = verify_jwt_in_request(refresh=token_type == "refresh")
-        if verified is None:  # OPTIONS, which the library lets pass
-            raise Unauthenticated("Sign in first.")
-        claims = verified[1]
-        subject = Subject(UUID(claims["sub"]), UUID(claims["tenant"]), UUID(claims["sid"]))
-        return subject, UUID(claims["jti"])
+        key = _signing_keys().verifying_key(jwt.get_unverified_header(token).get("kid"), token_type)
+        if scheme.lower() != "bearer" or key is None:
+            raise InvalidKeyError
+        claims = jwt.decode(token, key, [ALGORITHM], {"require": CLAIMS}, issuer=ISSUER, audience=AUDIENCE)
+        if claims["type"] != token_type:  # it was signed under the key of this one all the same: by a mistake of ours
+            raise InvalidKeyError
+        user_id, tenant_id, session_id, token_id = (UUID(str(claims[name])) for name in ("sub", "tenant", "sid", "jti"))
     except ExpiredSignatureError:
         raise Unauthenticated(f"The {token_type} token has expired.") from None
-    except (PyJWTError, JWTExtendedException, ValueError, OverflowError, RecursionError, IndexError):
-        # the last four: JSON in a token that is no text, has numbers or is nested beyond measure; a header of commas
+    except (PyJWTError, ValueError, OverflowError, RecursionError):
+        # the last three: no UUID, no text, numbers or nesting beyond measure
         detail = f"This needs a valid {token_type} token in the header `Authorization: Bearer …`."
         raise Unauthenticated(detail) from None
-
-
-class _Unsigned(NamedTuple):
-    """What the library is given as a token's identity, so that it asks for the key of the right type."""
-
-    subject: Subject
-    type: TokenType
+    return Subject(user_id, tenant_id, session_id), token_id
 
 
 def _signing_keys() -> SigningKeys:
     keys: SigningKeys = current_app.extensions["signing_keys"]
     return keys
-
-
-@jwt.user_identity_loader
-def _sub_claim(token: _Unsigned) -> str:
-    return str(token.subject.user_id)
-
-
-@jwt.additional_claims_loader
-def _further_claims(token: _Unsigned) -> dict[str, Any]:
-    return {"tenant": str(token.subject.tenant_id), "sid": str(token.subject.session_id)}
-
-
-@jwt.additional_headers_loader
-def _headers(token: _Unsigned) -> dict[str, Any]:
-    return {"kid": _signing_keys().current_id}
-
-
-@jwt.encode_key_loader
-def _signing_key(token: _Unsigned) -> bytes:
-    return _signing_keys().signing_key(token.type)
-
-
-@jwt.decode_key_loader
-def _verifying_key(header: dict[str, Any], claims: dict[str, Any]) -> bytes:
-    """Neither argument is verified yet: a token that names another type than its own is looked at under another key,
-    which refuses it."""
-    key = _signing_keys().verifying_key(header.get("kid"), claims.get("type"))
-    if key is None:
-        raise PyJWTError("signed under no key of ours")
-    return key
-
-
-@jwt.token_verification_loader
-def _has_every_claim(header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    """The library does without these, and makes up a ``jti``; it insists on ``iss`` and ``aud`` once they are set."""
-    texts, times = ("sub", "tenant", "sid", "jti", "type"), ("exp", "iat", "nbf")
-    return all(isinstance(claims.get(name), str) for name in texts) and all(name in claims for name in times)

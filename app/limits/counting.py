@@ -9,13 +9,16 @@ import ipaddress
 import time
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app, request
 from limits import RateLimitItem
+from limits.storage import MemoryStorage, RedisStorage, Storage
+from limits.strategies import FixedWindowRateLimiter
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.errors import TooManyRequests
-from app.extensions import limiter
 from app.limits.limit import Limit
 
 P = ParamSpec("P")
@@ -23,12 +26,31 @@ R = TypeVar("R")
 
 TOO_MANY_REQUESTS: Final = "Too many requests: wait before trying again."
 NOWHERE: Final = "nowhere"
+REDIS_TIMEOUT_SECONDS: Final = 2
 
 
-def init_app(app: Flask, rates: Mapping[Limit, RateLimitItem]) -> None:
+def init_app(app: Flask, rates: Mapping[Limit, RateLimitItem], redis_url: str | None) -> None:
     """Count every request to the API, before anything else is done about it."""
     app.extensions["rates"] = rates
+    app.extensions["rate_limiter"] = FixedWindowRateLimiter(_storage(redis_url))
     app.before_request(_count_request)
+
+
+def _storage(redis_url: str | None) -> Storage:
+    """A Redis that does not answer is reported in bounded time, not retried."""
+    if redis_url is None:
+        return MemoryStorage()
+    options: dict[str, Any] = {
+        "socket_timeout": REDIS_TIMEOUT_SECONDS,
+        "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    return RedisStorage(redis_url.replace("unix://", "redis+unix://", 1), wrap_exceptions=True, **options)
+
+
+def rate_limiter() -> FixedWindowRateLimiter:
+    """What counts."""
+    return cast(FixedWindowRateLimiter, current_app.extensions["rate_limiter"])
 
 
 def rate(limit: Limit) -> RateLimitItem:
@@ -47,13 +69,13 @@ def count(limit: Limit, *whose: str, refusal: str = TOO_MANY_REQUESTS) -> None:
 def check(limit: Limit, *whose: str, refusal: str = TOO_MANY_REQUESTS) -> None:
     """As :func:`count`, without counting: whether one more would be too many."""
     item = rate(limit)
-    if not limiter.limiter.test(item, limit.name, *whose):
+    if not rate_limiter().test(item, limit.name, *whose):
         raise _too_many(item, limit.name, *whose, refusal=refusal)
 
 
 def spend(item: RateLimitItem, units: int, *whose: str, refusal: str) -> None:
     """Count several at once, in one question to the storage. Raises :class:`~app.errors.TooManyRequests`."""
-    if not limiter.limiter.hit(item, *whose, cost=units):
+    if not rate_limiter().hit(item, *whose, cost=units):
         raise _too_many(item, *whose, refusal=refusal)
 
 
@@ -96,5 +118,5 @@ def _count_request() -> None:
 
 
 def _too_many(item: RateLimitItem, *whose: str, refusal: str) -> TooManyRequests:
-    reset = limiter.limiter.get_window_stats(item, *whose).reset_time
+    reset = rate_limiter().get_window_stats(item, *whose).reset_time
     return TooManyRequests(refusal, retry_after=max(1, round(reset - time.time())))

@@ -9,7 +9,7 @@ from sqlalchemy import delete, event, select, update
 
 from app.database import now
 from app.errors import TooManyRequests
-from app.extensions import db, limiter
+from app.extensions import db
 from app.identity import throttle
 from app.identity.models import SignInAllowance, UserSession
 from app.identity.throttle import Attempt, forgive
@@ -37,7 +37,7 @@ def allowances(app):
 
 def test_the_count_outlives_the_process_and_the_limiters_storage(app, settings, alice):
     assert fail(app, 21) == 20
-    limiter.reset()
+    app.extensions["rate_limiter"].storage.reset()
     with running(settings) as restarted:
         assert fail(restarted, 5) == 0
         restarted.extensions["encryption"].checked = True
