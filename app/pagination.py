@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Select, tuple_
+from sqlalchemy import Integer, Select, bindparam, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.encryption.storage import UtcTimestamp
@@ -44,22 +44,35 @@ class Page(BaseModel, Generic[ItemT]):
         return f"{params[0].__name__}Page"
 
 
-def fetch_page(
-    session: Session, statement: Select[T], keys: Sequence[InstrumentedAttribute[Any]], page: PageQuery
-) -> tuple[list[T], str | None]:
-    """A page of ``statement``'s objects in descending order of ``keys``, and the cursor of the next page or None.
+class Listing(Generic[T]):
+    """A list in pages, in descending order of its keys. Where nothing of the statement depends on the request but
+    parameters, one listing serves all requests: to put the statement together takes longer than the database does.
 
+    statement: what selects the objects.
     keys: attributes of the objects, a time or an id each, that together tell every two objects apart.
-    Raises :class:`~app.errors.Invalid` for a cursor that was not given out by this list.
     """
-    statement = statement.order_by(*(key.desc() for key in keys)).limit(page.limit + 1)
-    if page.cursor is not None:
-        statement = statement.where(tuple_(*keys) < tuple_(*_read_cursor(page.cursor, keys)))
-    items = list(session.scalars(statement))
-    if len(items) <= page.limit:
-        return items, None
-    items.pop()
-    return items, _write_cursor([getattr(items[-1], key.key) for key in keys])
+
+    def __init__(self, statement: Select[T], *keys: InstrumentedAttribute[Any]) -> None:
+        self._keys = keys
+        last = [bindparam(f"last_{key.key}", type_=key.type) for key in keys]
+        self._first = statement.order_by(*(key.desc() for key in keys)).limit(bindparam("page_size", type_=Integer()))
+        self._following = self._first.where(tuple_(*keys) < tuple_(*last))
+
+    def fetch(self, session: Session, page: PageQuery, **parameters: Any) -> tuple[list[T], str | None]:
+        """A page of the objects, and the cursor of the next page or None.
+
+        parameters: of the statement. Raises :class:`~app.errors.Invalid` for a cursor that was not given out by
+        this list.
+        """
+        statement, parameters = self._first, parameters | {"page_size": page.limit + 1}
+        if page.cursor is not None:
+            statement, values = self._following, _read_cursor(page.cursor, self._keys)
+            parameters |= {f"last_{key.key}": value for key, value in zip(self._keys, values, strict=True)}
+        items = list(session.scalars(statement, parameters))
+        if len(items) <= page.limit:
+            return items, None
+        items.pop()
+        return items, _write_cursor([getattr(items[-1], key.key) for key in self._keys])
 
 
 def _write_cursor(values: list[datetime | UUID]) -> str:

@@ -10,6 +10,8 @@ from functools import cache
 from typing import Annotated, Any, Final
 from uuid import UUID
 
+from apiflask.schema_adapters.pydantic import PydanticAdapter
+from apiflask.schema_adapters.registry import registry
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 _RFC3339: Final = re.compile(
@@ -39,6 +41,17 @@ class Output(BaseModel):
     """What goes out, read from the attributes that it declares and from no others."""
 
     model_config = ConfigDict(from_attributes=True)
+
+
+class _Adapter(PydanticAdapter):
+    """Leaves an answer as the model that checked it, which Flask's JSON provider writes as it is. APIFlask's own makes
+    a dictionary of it first."""
+
+    def serialize_output(self, data: Any, many: bool = False) -> Any:
+        return data if isinstance(data, BaseModel) else self.model_class.model_validate(data)
+
+
+registry.register("pydantic", _Adapter)
 
 
 class Record(Output):

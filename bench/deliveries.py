@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-from statistics import median
 from urllib.parse import urlencode
 from uuid import UUID
 
 import psycopg
 
 from bench.dataset import WEBHOOK_PASSWORD, load
-from bench.load import CLIENTS, ROUNDS, answers_per_second, gunicorn, request
+from bench.load import CLIENTS, SETTING, Candidate, answers_per_second, request
 from bench.report import Table
 from tests.servers import Postgres
 
@@ -25,18 +24,16 @@ def measure(postgres: Postgres) -> list[Table]:
         tenant = connection.execute("SELECT id FROM tenants").fetchone()
         ids = [row[0] for row in connection.execute("SELECT id FROM phone_systems ORDER BY id")]
     assert tenant is not None
-    rates: dict[str, list[float]] = {"bench.bare:app": [], "wsgi:app": []}
-    for round_number in range(ROUNDS):
-        for application, measured in rates.items():
 
-            def deliver(client: int, number: int, label: str = f"{application}{round_number}") -> bytes:
-                own = ids[client::CLIENTS]
-                return delivery(own[number % len(own)], f"{label}.{client}.{number}")
+    def deliver(application: str) -> Candidate:
+        def request_of(client: int, number: int) -> bytes:
+            own = ids[client::CLIENTS]
+            return delivery(own[number % len(own)], f"{application}.{number}")
 
-            with gunicorn(application, url, BENCH_TENANT=str(tenant[0])) as port:
-                measured.append(answers_per_second(port, deliver, 201))
-    bare, ours = (median(measured) for measured in rates.values())
-    table = Table(f"Deliveries, 2 workers, {CLIENTS} connections, median of {ROUNDS}", "records/s")
+        return Candidate(application, request_of, 201)
+
+    bare, ours = answers_per_second(url, deliver("bench.bare:app"), deliver("wsgi:app"), BENCH_TENANT=str(tenant[0]))
+    table = Table(f"Deliveries, {SETTING}", "records/s")
     table.add("bare Flask + Flask-SQLAlchemy route that inserts the same row", bare)
     table.add("the hook: authenticated by the stored password, validated, idempotent", ours)
     table.at_least("share of the bare route", ours / bare, SHARE_OF_BARE)

@@ -8,16 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 
+from bench.dataset import settle
 from bench.setting import ROOT, environment
 from tests.servers import free_port
 
 CLIENTS = 8
 WARM_UP_SECONDS = 2.0
-SECONDS = 8.0
-ROUNDS = 3
+TURNS, TURN_SECONDS = 24, 1.0
+SETTING = f"2 workers, {CLIENTS} connections, {TURNS} turns of a second each"
 REQUESTS_PER_CONNECTION = 20  # whichever worker is quicker takes a connection: some would stay idle with fewer of them
 
 
@@ -46,29 +49,55 @@ def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("gunicorn ended")
 
 
-def answers_per_second(port: int, request_of: Callable[[int, int], bytes], status: int) -> float:
-    """Requests answered a second, after a warm-up.
+@dataclass(frozen=True)
+class Candidate:
+    """What is compared with others.
 
-    request_of: what a client sends, by its number and that of its request. status: of every answer; any other ends
-    the measurement.
+    application: as gunicorn is given it. request_of: what a client sends, by its number and that of the request, which
+    does not come back. status: of every answer; any other ends the measurement.
     """
+
+    application: str
+    request_of: Callable[[int, int], bytes]
+    status: int
+    numbers: Iterator[int] = field(default_factory=count)
+
+
+def answers_per_second(url: str, *candidates: Candidate, **variables: str) -> list[float]:
+    """Requests answered a second by each candidate, after a warm-up.
+
+    All of them are served at once and asked in turns of a second: how fast a machine is changes by the minute, and so
+    it changes for all of them. Before each turn the tables are put in order, so that none finds what others left.
+    """
+    answered = [0] * len(candidates)
+    with ExitStack() as servers:
+        ports = [servers.enter_context(gunicorn(candidate.application, url, **variables)) for candidate in candidates]
+        for port, candidate in zip(ports, candidates, strict=True):
+            _ask(port, candidate, WARM_UP_SECONDS)
+        for turn in range(TURNS):
+            order = list(range(len(candidates)))
+            for index in order if turn % 2 else reversed(order):
+                settle(url)
+                answered[index] += _ask(ports[index], candidates[index], TURN_SECONDS)
+    return [count / (TURNS * TURN_SECONDS) for count in answered]
+
+
+def _ask(port: int, candidate: Candidate, seconds: float) -> int:
+    """How many requests were answered in that time."""
     counts = [0] * CLIENTS
     failures: list[bytes] = []
-    expected = f"HTTP/1.1 {status}".encode()
-    start = time.perf_counter() + WARM_UP_SECONDS
-    end = start + SECONDS
+    expected = f"HTTP/1.1 {candidate.status}".encode()
+    end = time.perf_counter() + seconds
 
     def ask(client: int) -> None:
-        number = 0
         while time.perf_counter() < end and not failures:
             with socket.create_connection(("127.0.0.1", port)) as connection:
-                for _ in range(REQUESTS_PER_CONNECTION):
-                    number += 1
-                    connection.sendall(request_of(client, number))
+                for number in islice(candidate.numbers, REQUESTS_PER_CONNECTION):
+                    connection.sendall(candidate.request_of(client, number))
                     answer = read_answer(connection)
                     if not answer.startswith(expected):
                         failures.append(answer)
-                    counts[client] += start <= time.perf_counter() < end
+                    counts[client] += time.perf_counter() < end
 
     threads = [threading.Thread(target=ask, args=(client,)) for client in range(CLIENTS)]
     for thread in threads:
@@ -77,7 +106,7 @@ def answers_per_second(port: int, request_of: Callable[[int, int], bytes], statu
         thread.join()
     if failures:
         raise RuntimeError(f"a request was answered by {failures[0][:300]!r}")
-    return sum(counts) / SECONDS
+    return sum(counts)
 
 
 def request(method: str, path: str, authorization: str, content_type: str = "", body: bytes = b"") -> bytes:

@@ -10,8 +10,8 @@ from statistics import median
 import psycopg
 from argon2 import PasswordHasher
 
-from bench.dataset import load, settle
-from bench.load import CLIENTS, ROUNDS, answers_per_second, gunicorn, read_answer, request
+from bench.dataset import load
+from bench.load import CLIENTS, SETTING, Candidate, answers_per_second, gunicorn, read_answer, request
 from bench.report import Table
 from bench.setting import run_flask
 from tests.servers import Postgres
@@ -32,7 +32,6 @@ def measure(postgres: Postgres) -> list[Table]:
         token = sign_in(port)
         # In turns: how fast the machine is changes from one minute to the next.
         turns = [(seconds_to_sign_in(port), seconds_to_verify()) for _ in range(SIGN_INS)]
-    rates: dict[str, list[float]] = {"bare": [], "list": [], "write": [], "unaudited": []}
     bearer = f"Bearer {token}"
     listing = request("GET", f"/api/phone-systems?limit={SHOWN}", bearer)
 
@@ -41,21 +40,17 @@ def measure(postgres: Postgres) -> list[Table]:
         body = json.dumps({"name": f"PBX {number}"}).encode()
         return request("PATCH", f"/api/phone-systems/{own[number % len(own)]}", bearer, JSON, body)
 
-    measurements = [
-        ("bare", "bench.bare:app", lambda *_: listing),
-        ("list", "wsgi:app", lambda *_: listing),
-        ("write", "wsgi:app", rename),
-        ("unaudited", "bench.unaudited:app", rename),
-    ]
-    for number in range(ROUNDS):
-        # In turns forwards and backwards, and each time without what the one before has left in the tables.
-        for name, application, request_of in measurements if number % 2 else reversed(measurements):
-            settle(url)
-            with gunicorn(application, url) as port:
-                rates[name].append(answers_per_second(port, request_of, 200))
-    bare, ours, audited, unaudited = (median(measured) for measured in rates.values())
-    setting = f"2 workers, {CLIENTS} connections, median of {ROUNDS}"
-    table = Table(f"Requests, {setting}", "requests/s")
+    bare, ours = answers_per_second(
+        url,
+        Candidate("bench.bare:app", lambda *_: listing, 200),
+        Candidate("wsgi:app", lambda *_: listing, 200),
+    )
+    unaudited, audited = answers_per_second(
+        url,
+        Candidate("bench.unaudited:app", rename, 200),
+        Candidate("wsgi:app", rename, 200),
+    )
+    table = Table(f"Requests, {SETTING}", "requests/s")
     table.add(f"bare Flask + Flask-SQLAlchemy route that lists {SHOWN} phone systems, without authentication", bare)
     table.add("GET /api/phone-systems: authenticated, the tenant's alone", ours)
     table.at_least("share of the bare route", ours / bare, SHARE_OF_BARE)

@@ -16,7 +16,7 @@ from app.errors import Invalid, NotFound
 from app.identity.models import Membership, Role, User
 from app.mail import service as mail
 from app.mail.messages import NewApiKey
-from app.pagination import PageQuery, fetch_page
+from app.pagination import Listing, PageQuery
 from app.tenants.models import Tenant
 
 
@@ -53,7 +53,7 @@ def create(
 
 def list_page(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[ApiKey], str | None]:
     """A page of the tenant's API keys, newest first, and the cursor of the next page or None. Decrypts nothing."""
-    return fetch_page(session, select(ApiKey).where(ApiKey.tenant_id == tenant_id), [ApiKey.id], page)
+    return Listing(select(ApiKey).where(ApiKey.tenant_id == tenant_id), ApiKey.id).fetch(session, page)
 
 
 def get(session: Session, tenant_id: UUID, key_id: UUID) -> ApiKey:

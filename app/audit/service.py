@@ -23,7 +23,7 @@ from app.audit.actors import Origin
 from app.audit.models import AuditEvent
 from app.database import now, uuid7
 from app.extensions import db
-from app.pagination import PageQuery, fetch_page
+from app.pagination import Listing, PageQuery
 from app.tenancy import current_scope, system_scope, tenant_scope
 
 log = logging.getLogger("app.audit")
@@ -104,7 +104,7 @@ class Filters:
 
 def list_page(session: Session, filters: Filters, page: PageQuery) -> tuple[list[AuditEvent], str | None]:
     """A page of the scope's events, newest first, and the cursor of the next page or None."""
-    return fetch_page(session, select(AuditEvent).where(*_criteria(filters)), [AuditEvent.id], page)
+    return Listing(select(AuditEvent).where(*_criteria(filters)), AuditEvent.id).fetch(session, page)
 
 
 def _criteria(filters: Filters) -> list[ColumnElement[bool]]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.calls.models import Call
 from app.errors import Unavailable
-from app.pagination import PageQuery, fetch_page
+from app.pagination import Listing, PageQuery
 from app.phone_systems.vendors import CallRecord
 
 
@@ -64,8 +64,10 @@ def store_records(
 
 def list_calls(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[Call], str | None]:
     """A page of the tenant's records, newest first, and the cursor of the next page or None."""
-    statement = select(Call).where(Call.tenant_id == tenant_id)
-    return fetch_page(session, statement, (Call.started_at, Call.id), page)
+    return _CALLS.fetch(session, page, tenant_id=tenant_id)
+
+
+_CALLS: Final = Listing(select(Call).where(Call.tenant_id == bindparam("tenant_id")), Call.started_at, Call.id)
 
 
 def detach_phone_system(session: Session, tenant_id: UUID, phone_system_id: UUID) -> None:

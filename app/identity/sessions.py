@@ -23,7 +23,7 @@ from app.extensions import Model
 from app.identity.models import Membership, OneTimeToken, User, UserSession
 from app.identity.one_time import void_tokens
 from app.identity.trail import record_for_each_tenant
-from app.pagination import PageQuery, fetch_page
+from app.pagination import Listing, PageQuery
 from app.tenancy import system_scope
 
 LONGEST_USER_AGENT: Final = 255
@@ -164,7 +164,7 @@ def list_page(session: Session, user_id: UUID, page: PageQuery) -> tuple[list[Us
     statement = select(UserSession).where(_of_user(user_id), _alive())
     with_tenant = joinedload(UserSession.membership).joinedload(Membership.tenant)
     with system_scope():  # a user may be signed in to several tenants
-        return fetch_page(session, statement.options(with_tenant), [UserSession.id], page)
+        return Listing(statement.options(with_tenant), UserSession.id).fetch(session, page)
 
 
 def end(session: Session, user_id: UUID, session_id: UUID) -> None:

@@ -16,7 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask import Flask, current_app, request
-from jwt import ExpiredSignatureError, InvalidKeyError, PyJWTError
+from jwt import ExpiredSignatureError, InvalidSignatureError, PyJWTError
 
 from app.database import now
 from app.errors import Unauthenticated
@@ -57,9 +57,9 @@ class SigningKeys:
     def signing_key(self, token_type: TokenType) -> bytes:
         return self._keys[self.current_id, token_type]
 
-    def verifying_key(self, key_id: Any, token_type: TokenType) -> bytes | None:
-        """The key for a token with this ``kid``, which may be anything; None when there is none."""
-        return self._keys.get((key_id, token_type)) if isinstance(key_id, str) else None
+    def verifying_keys(self, token_type: TokenType) -> list[tuple[str, bytes]]:
+        """The id of each secret, the current one first, and its key for tokens of that type."""
+        return [(key_id, key) for (key_id, key_type), key in self._keys.items() if key_type == token_type]
 
     def __repr__(self) -> str:
         return f"<SigningKeys {self.current_id}>"
@@ -108,12 +108,7 @@ def verify(token_type: TokenType) -> tuple[Subject, UUID]:
     :class:`~app.errors.Unauthenticated` unless it is a valid token of that type."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     try:
-        key = _signing_keys().verifying_key(jwt.get_unverified_header(token).get("kid"), token_type)
-        if scheme.lower() != "bearer" or key is None:
-            raise InvalidKeyError
-        claims = jwt.decode(token, key, [ALGORITHM], {"require": CLAIMS}, issuer=ISSUER, audience=AUDIENCE)
-        if claims["type"] != token_type:  # it was signed under the key of this one all the same: by a mistake of ours
-            raise InvalidKeyError
+        claims = _open(token if scheme.lower() == "bearer" else "", token_type)
         user_id, tenant_id, session_id, token_id = (UUID(str(claims[name])) for name in ("sub", "tenant", "sid", "jti"))
     except ExpiredSignatureError:
         raise Unauthenticated(f"The {token_type} token has expired.") from None
@@ -122,6 +117,18 @@ def verify(token_type: TokenType) -> tuple[Subject, UUID]:
         detail = f"This needs a valid {token_type} token in the header `Authorization: Bearer …`."
         raise Unauthenticated(detail) from None
     return Subject(user_id, tenant_id, session_id), token_id
+
+
+def _open(token: str, token_type: TokenType) -> dict[str, Any]:
+    """The claims of a token. Raises PyJWTError unless it is signed under the key that it names, and all are right."""
+    for key_id, key in _signing_keys().verifying_keys(token_type):
+        try:
+            opened = jwt.decode_complete(token, key, [ALGORITHM], {"require": CLAIMS}, issuer=ISSUER, audience=AUDIENCE)
+        except InvalidSignatureError:
+            continue
+        if opened["header"].get("kid") == key_id and opened["payload"]["type"] == token_type:
+            return cast(dict[str, Any], opened["payload"])
+    raise InvalidSignatureError
 
 
 def _signing_keys() -> SigningKeys:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import inspect, select
+from sqlalchemy import bindparam, inspect, select
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
 from app.database import uuid7
 from app.errors import NotFound, OutdatedVersion
 from app.integrations.models import Integration
-from app.pagination import PageQuery, fetch_page
+from app.pagination import Listing, PageQuery
 
 T = TypeVar("T", bound=Integration)
 
@@ -38,6 +38,7 @@ class Integrations(Generic[T]):
 
     def __init__(self, model: type[T], noun: str, *, secret: str, sent_to: Sequence[str]) -> None:
         self.model, self.noun, self.secret, self.sent_to = model, noun, secret, sent_to
+        self._listing = Listing(select(model).where(model.tenant_id == bindparam("tenant_id")), model.id)
         stored = [column.key.rpartition("_encrypted") for column in inspect(model).columns]
         self.guarded = frozenset([*sent_to, *(attribute for attribute, is_secret, _ in stored if is_secret)])
 
@@ -52,7 +53,7 @@ class Integrations(Generic[T]):
 
     def list_page(self, session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[T], str | None]:
         """A page of the rows, newest first, and the cursor of the next page or None."""
-        return fetch_page(session, select(self.model).where(self.model.tenant_id == tenant_id), [self.model.id], page)
+        return self._listing.fetch(session, page, tenant_id=tenant_id)
 
     def get(self, session: Session, tenant_id: UUID, row_id: UUID, *, to_change: bool = False) -> T:
         """The row with that id; with ``to_change``, nobody else changes it until the transaction ends.

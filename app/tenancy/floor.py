@@ -13,7 +13,9 @@ from uuid import UUID
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Engine, Table, event, text
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, CursorResult, Engine, Table, event, text
+from sqlalchemy.exc import DBAPIError
 
 from app.tenancy.scope import Scope, ScopeError, System, current_scope, leave_at_end_of_request
 
@@ -32,15 +34,9 @@ MAY_BE_WEB_ROLE: Final = (
     " CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END), false)"
 )
 
-# Where there is no such role, the login's own stays: see docs/security.md. In the system's scope it gets an error
-# instead of fewer rows, if it does not see all of them.
-_SET_SCOPE: Final = f"""
-    SELECT set_config('app.tenant_id', %s, true), set_config('row_security', %s, true),
-        set_config('role', CASE WHEN %s AND {MAY_BE_WEB_ROLE} THEN {WEB_ROLE} ELSE 'none' END, true)
-"""
-
 _SET: Final = "scope"  # the scope that is in force in the transaction
 _TENANT: Final = "tenant"  # the one tenant that the transaction is or was about
+_ROLE: Final = "web role"  # its name in quotes, once it is known that the connection may go into it
 
 
 def init_app(app: Flask, db: SQLAlchemy) -> None:
@@ -59,10 +55,9 @@ def follow_scope(engine: Engine) -> None:
             raise ScopeError("the tenant was changed inside an open transaction: commit or roll back before")
         info[_SET] = scope
         if connection.dialect.name == "postgresql":
-            driver: Any = connection.connection.driver_connection
-            if driver.autocommit:
+            if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
                 raise ScopeError("a tenant's scope needs a transaction: connections in autocommit mode have none")
-            connection.exec_driver_sql(_SET_SCOPE, _parameters(scope))
+            _send_scope(connection, scope)
 
     def set_scope_again(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
         info = connection.info
@@ -82,10 +77,45 @@ def follow_scope(engine: Engine) -> None:
     event.listen(engine, "rollback", forget)
 
 
-def _parameters(scope: Scope) -> tuple[str, str, bool]:
-    """The tenant's id, whether rows may be hidden instead of that being an error, and whether in the web role."""
+def _send_scope(connection: Connection, scope: Scope) -> None:
+    """Set role and tenant, together with BEGIN where the transaction has not begun: every request waits for this, and
+    so the driver, which would send BEGIN by itself, leaves transactions to us.
+
+    In the system's scope whoever does not see all rows gets an error instead of fewer rows.
+    """
+    driver: Any = connection.connection.driver_connection
+    begins = driver.info.transaction_status == TransactionStatus.IDLE
+    if begins and not driver.autocommit:
+        driver.autocommit = True
     is_system = scope is System.ALL_TENANTS
-    return str(scope) if isinstance(scope, UUID) else "", "off" if is_system else "on", not is_system
+    role = "NONE" if is_system else connection.info.get(_ROLE) or _find_web_role(connection)
+    tenant = scope if isinstance(scope, UUID) else ""
+    statements = (
+        "BEGIN" if begins else "",
+        f"SET LOCAL app.tenant_id = '{tenant}'",
+        f"SET LOCAL row_security = {'off' if is_system else 'on'}",
+        f"SET LOCAL ROLE {role}",
+    )
+    try:
+        _execute_as_it_is(connection, "; ".join(filter(None, statements)))
+    except DBAPIError:
+        connection.info.pop(_ROLE, None)  # it may have been taken away
+        raise
+
+
+def _find_web_role(connection: Connection) -> str:
+    """The web role's name in quotes. Where there is none, the login's own role stays, and the next transaction asks
+    again: see docs/security.md."""
+    found = _execute_as_it_is(connection, f"SELECT quote_ident({WEB_ROLE}) WHERE {MAY_BE_WEB_ROLE}").scalar()
+    if found is None:
+        return "NONE"
+    connection.info[_ROLE] = found
+    return str(found)
+
+
+def _execute_as_it_is(connection: Connection, statements: str) -> CursorResult[Any]:
+    """Without parameters, which only a statement by itself can have."""
+    return connection.exec_driver_sql(statements, execution_options={"no_parameters": True})
 
 
 def open_to_web_role(connection: Connection, table: str, privileges: str, owned_by: str | None = None) -> None:

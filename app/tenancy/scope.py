@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 from typing import Final
@@ -66,8 +66,7 @@ def _scope_of(scope: Scope) -> Iterator[None]:
 
 def enter_tenant_scope(tenant_id: UUID) -> None:
     """Enter a tenant's scope for the rest of the request: to be called once its sender was authenticated."""
-    scopes: ExitStack = g.setdefault(_SCOPES, ExitStack())
-    scopes.enter_context(tenant_scope(tenant_id))
+    g.setdefault(_ENTERED, []).append(_scope.set(tenant_id))
 
 
 def leave_at_end_of_request(app: Flask) -> None:
@@ -75,8 +74,8 @@ def leave_at_end_of_request(app: Flask) -> None:
 
     @app.teardown_request
     def leave(error: BaseException | None) -> None:
-        if (scopes := g.pop(_SCOPES, None)) is not None:
-            scopes.close()
+        for token in reversed(g.pop(_ENTERED, [])):
+            _scope.reset(token)
 
 
-_SCOPES: Final = "tenant_scopes"
+_ENTERED: Final = "entered_scopes"

@@ -7,6 +7,7 @@ is the database: see :mod:`floor`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -37,6 +38,13 @@ _OWN_ROWS: Final = with_loader_criteria(
 )
 
 
+@lru_cache(256)
+def _only_own_rows_of(statement: Any) -> Any:
+    """For a statement that is executed again and again, SQLAlchemy then works out only once what to look for in its
+    cache of compiled statements. The limit is for those that are made for one request."""
+    return statement.options(_OWN_ROWS)
+
+
 @event.listens_for(TenantSession, "do_orm_execute")
 def _only_own_rows(state: ORMExecuteState) -> None:
     if current_scope() is System.ALL_TENANTS:
@@ -50,7 +58,7 @@ def _only_own_rows(state: ORMExecuteState) -> None:
     elif state.is_orm_statement and (state.is_select or state.is_update or state.is_delete):
         if owned and state.is_update and parameters is not None and not isinstance(parameters, Mapping):
             raise ScopeError("a bulk update by primary key goes past the tenant's scope: update loaded objects")
-        state.statement = state.statement.options(_OWN_ROWS)
+        state.statement = _only_own_rows_of(state.statement)
     elif owned and state.is_insert:
         tenant = current_tenant()
         rows: Any = [parameters or {}] if parameters is None or isinstance(parameters, Mapping) else parameters

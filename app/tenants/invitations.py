@@ -20,7 +20,7 @@ from app.identity.one_time import LinkNotValid, fingerprint, new_token
 from app.identity.service import add_membership, canonical_email
 from app.mail import messages
 from app.mail import service as mail
-from app.pagination import PageQuery, fetch_page
+from app.pagination import Listing, PageQuery
 from app.tenancy import system_scope, tenant_scope
 from app.tenants.models import Invitation, Tenant
 
@@ -63,7 +63,7 @@ def create(session: Session, inviter: Membership, email: str, role: Role) -> Inv
 
 def list_page(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[Invitation], str | None]:
     """A page of the invitations that were not accepted yet, newest first, and the cursor of the next page or None."""
-    return fetch_page(session, _of(tenant_id), [Invitation.id], page)
+    return Listing(_of(tenant_id), Invitation.id).fetch(session, page)
 
 
 def get(session: Session, tenant_id: UUID, invitation_id: UUID) -> Invitation:

@@ -18,13 +18,13 @@ from app.errors import Conflict, Forbidden, NotFound, OutdatedVersion, Unauthent
 from app.identity import sessions
 from app.identity.models import Membership, Role
 from app.identity.service import get_tenant, get_user
-from app.pagination import PageQuery, fetch_page
+from app.pagination import Listing, PageQuery
 
 
 def list_page(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[Membership], str | None]:
     """A page of the members, newest first, and the cursor of the next page or None."""
     members = select(Membership).where(Membership.tenant_id == tenant_id).options(joinedload(Membership.user))
-    return fetch_page(session, members, [Membership.id], page)
+    return Listing(members, Membership.id).fetch(session, page)
 
 
 def get(session: Session, tenant_id: UUID, membership_id: UUID) -> Membership:

@@ -17,6 +17,7 @@ import pytest
 from apiflask import APIFlask
 from psycopg import sql
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
@@ -176,6 +177,20 @@ def test_a_role_that_is_made_afterwards_is_used_as_soon_as_it_is_granted_what_it
             cluster.do(documented(number, login, name_of(url)), database=name_of(url))
         assert_floor(app)
         assert privileges(cluster, name_of(url)) == privileges_after_migration(cluster)
+
+
+def test_a_role_that_is_taken_away_fails_one_transaction_and_is_asked_for_again(cluster):
+    login = cluster.login()
+    url = cluster.database(login)
+    cluster.do(documented(0, login, name_of(url)))
+    with started(url) as app:
+        assert_floor(app)
+        cluster.do("REVOKE {} FROM {}", role_of(name_of(url)), login)
+        with app.app_context(), db.engine.connect() as connection, pytest.raises(DBAPIError, match="permission denied"):
+            connection.scalar(COUNT)
+        assert isolation(app) == (200, FLOOR_MISSING)
+        cluster.do("GRANT {} TO {}", role_of(name_of(url)), login)
+        assert isolation(app) == (200, "ok")
 
 
 def privileges(cluster: Cluster, database: str) -> set[tuple[Any, ...]]:
