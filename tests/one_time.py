@@ -9,7 +9,7 @@ from typing import Any
 
 from apiflask import APIFlask
 from flask.testing import FlaskClient
-from sqlalchemy import event, select, update
+from sqlalchemy import event, select, text, update
 from werkzeug.test import TestResponse
 
 from app.database import now
@@ -37,8 +37,10 @@ def twenty_at_once(app: APIFlask, url: str, **body: Any) -> list[int]:
 
 @contextmanager
 def statements(app: APIFlask) -> Iterator[list[str]]:
-    """What is sent to the database by this thread."""
+    """What is sent to the database by this thread, on a connection that knows its role."""
     seen, thread = [], get_ident()
+    with app.app_context(), db.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
 
     def see(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if get_ident() == thread:

@@ -53,12 +53,13 @@ SYSTEM_SCOPES = [
     ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
     ("app/identity/accounts.py", "_subdomains"),  # a password is not what any of the user's tenants is called
+    ("app/identity/service.py", "authenticate"),  # finds out where the account's sessions are
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
     ("app/identity/service.py", "record_lock_out"),  # finds out which tenants to tell
     ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
     ("app/identity/sessions.py", "list_page"),
-    ("app/identity/throttle.py", "_known_networks"),  # the same
+    ("app/identity/throttle.py", "_count"),  # the same
     ("app/identity/trail.py", "record_for_each_tenant"),  # a change of an account is an event of each of its tenants
     ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
     ("app/startup.py", "check_start"),  # registers the encryption key

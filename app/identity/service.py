@@ -76,8 +76,9 @@ def authenticate(session: Session, attempt: Attempt, password: str) -> Verified:
     :class:`~app.errors.TooManyRequests`.
     """
     able = User.email == attempt.account, User.disabled_at.is_(None)
-    found = session.execute(select(User.id, User.password_hash, User.totp_confirmed_at).where(*able)).one_or_none()
-    attempt.count(session)  # commits: hashing takes long, and nobody should have to wait for a transaction meanwhile
+    with system_scope():  # which tenants the account belongs to is what is being found out
+        found = session.execute(select(User.id, User.password_hash, User.totp_confirmed_at).where(*able)).one_or_none()
+        attempt.count(session)  # commits: hashing takes long, and nobody should wait for a transaction meanwhile
     if not verify_password(found.password_hash if found else None, password) or found is None:
         raise refused()
     user_id, stored, confirmed_at = found

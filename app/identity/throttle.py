@@ -59,12 +59,13 @@ class Attempt:
 
     def _count(self, session: Session, key: str) -> None:
         moment, window = now(), _window()
-        networks = _known_networks(session, self.account, key, moment)
-        network = self._here if self._here in networks else ANYWHERE
-        self._counted.append((key, network))
-        failures, began_at = _count_failure(session, key, network, moment)
-        _remove_expired(session, moment)
-        session.commit()
+        with system_scope():  # a user's sessions may be in several tenants
+            networks = _known_networks(session, self.account, key, moment)
+            network = self._here if self._here in networks else ANYWHERE
+            self._counted.append((key, network))
+            failures, began_at = _count_failure(session, key, network, moment)
+            _remove_expired(session, moment)
+            session.commit()
         if failures > counting.rate(Limit.SIGN_IN_FAILURES).amount:
             detail = "Too many attempts to sign in to this account: wait before trying again."
             raise TooManyRequests(detail, max(1, round((began_at + window - moment).total_seconds())))
@@ -113,8 +114,7 @@ def _known_networks(session: Session, account: str, key: str, moment: datetime) 
         .where(User.email == account, UserSession.started_at > moment - KNOWN)
     )
     own = select(_ALLOWANCES.c.network).where(_ALLOWANCES.c.account == key, _ALLOWANCES.c.began_at > moment - _window())
-    with system_scope():  # a user's sessions may be in several tenants
-        found = set(session.scalars(union(signed_in, own)))
+    found = set(session.scalars(union(signed_in, own)))
     return (found | {network_of(address) for address in found}) - {ANYWHERE, NOWHERE}
 
 

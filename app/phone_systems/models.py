@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
-from sqlalchemy.orm import Mapped, column_property
+from sqlalchemy.orm import Mapped, column_property, relationship
 
 from app.encryption import encrypted
 from app.extensions import Model
@@ -29,6 +29,7 @@ class PhoneSystem(Integration, Model):
     webhook_username: Mapped[str | None]
     webhook_password = encrypted("phone_systems.webhook_password")
     time_zone: Mapped[str | None]
+    tenant: Mapped[Tenant] = relationship()
     if TYPE_CHECKING:  # mapped below, where there is a column to refer to
         subdomain: Mapped[str]
 
@@ -38,7 +39,7 @@ class PhoneSystem(Integration, Model):
         return f"/hooks/{self.subdomain}/{self.id}/cdr"
 
 
-# The tenant's, which is part of every answer.
+# The tenant's, which is part of every answer: a column of the row costs less than an object beside it.
 PhoneSystem.subdomain = column_property(
     select(Tenant.subdomain).where(Tenant.id == PhoneSystem.tenant_id).scalar_subquery()
 )

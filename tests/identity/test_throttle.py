@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete, event, select, update
+from sqlalchemy import delete, select, update
 
 from app.database import now
 from app.errors import TooManyRequests
@@ -15,6 +15,7 @@ from app.identity.models import SignInAllowance, UserSession
 from app.identity.throttle import Attempt, forgive
 from tests.conftest import PASSWORD, in_database, running
 from tests.identity.test_sign_in import sign_in
+from tests.one_time import statements
 
 ACCOUNT, HOME, ELSEWHERE = "alice@acme.example", "192.0.2.1", "198.51.100.1"
 
@@ -151,15 +152,12 @@ def test_no_address_of_anybody_is_stored(app, alice):
 
 
 def test_known_and_unknown_accounts_cost_the_same_statements(app, alice):
-    statements = []
-    with in_database(app):
-        event.listen(db.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
     executed = []
     for email in (ACCOUNT, "unknown@acme.example", "no address"):
         for address in (ELSEWHERE, "203.0.113.1"):
-            statements.clear()
-            assert sign_in(app.test_client(), email, "wrong password", address).status_code == 401
-            executed.append(list(statements))
+            with statements(app) as seen:
+                assert sign_in(app.test_client(), email, "wrong password", address).status_code == 401
+            executed.append(seen)
     assert all(one == executed[0] for one in executed)
     assert len(executed[0]) >= 4
 
