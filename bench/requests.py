@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from bench.dataset import load
 from bench.load import CLIENTS, SETTING, Candidate, answers_per_second, gunicorn, read_answer, request
 from bench.report import Table
-from bench.setting import run_flask
+from bench.setting import QUICK_HASHER, run_flask
 from tests.servers import Postgres
 
 ROWS, SHOWN = 400, 20
@@ -57,11 +57,15 @@ def measure(postgres: Postgres) -> list[Table]:
     table.add("PATCH of a phone system without the audit trail", unaudited)
     table.add("PATCH of a phone system", audited)
     table.at_most("what the audit trail costs a write", 1 - audited / unaudited, MOST_FOR_AUDIT)
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE users SET password_hash = %s", [QUICK_HASHER.hash(PASSWORD)])
+    with gunicorn("bench.unhashed:app", url) as port:
+        unhashed = median(seconds_to_sign_in(port) for _ in range(SIGN_INS)) * 1000
     signing = Table(f"Signing in, one at a time, median of {SIGN_INS}", "ms")
     waited, verifying = (median(seconds) * 1000 for seconds in zip(*turns, strict=True))
     signing.add("POST /api/login", waited, 1)
-    signing.add("verifying an Argon2id hash at the same cost", verifying, 1)
-    signing.at_most("everything else", waited - verifying, MOST_MILLISECONDS, 1)
+    signing.add("verifying an Argon2id hash at the same cost, by itself", verifying, 1)
+    signing.at_most("POST /api/login with a hash that costs nothing: everything else", unhashed, MOST_MILLISECONDS, 1)
     return [table, signing]
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from argon2 import PasswordHasher
 from cryptography.fernet import Fernet
 
 from app.encryption.keyring import MasterKey
@@ -16,6 +17,7 @@ from app.encryption.keyring import MasterKey
 ROOT = Path(__file__).parent.parent
 SECRETS = {name: secrets.token_bytes(32) for name in "AB"}
 KEYS = {name: MasterKey(secret) for name, secret in SECRETS.items()}
+QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 JWT_SECRET_KEY = secrets.token_urlsafe(48)
 
 

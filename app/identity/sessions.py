@@ -68,10 +68,8 @@ def start(
         address=address,
         user_agent=_printable(user_agent)[:LONGEST_USER_AGENT],
     )
-    forgotten = moment - lifetime().absolute - KEPT
-    session.execute(
-        delete(UserSession).where(UserSession.membership_id == membership.id, UserSession.started_at < forgotten)
-    )
+    forgotten = {"membership": membership.id, "started_before": moment - lifetime().absolute - KEPT}
+    session.connection().execute(_FORGET, forgotten)
     session.add(started)
     audit.record(session, "session.started", object_id=started.id, tenant_id=membership.tenant_id, details=details)
     session.commit()
@@ -243,6 +241,9 @@ _FIND: Final = (
         _USERS.c.disabled_at.is_(None),
         _TENANTS.c.suspended_at.is_(None),
     )
+)
+_FORGET: Final = delete(_SESSIONS).where(
+    _SESSIONS.c.membership_id == bindparam("membership"), _SESSIONS.c.started_at < bindparam("started_before")
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from flask import current_app, request
-from sqlalchemy import case, delete, select, tuple_, union
+from sqlalchemy import Integer, bindparam, case, delete, select, tuple_, union
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -30,8 +30,6 @@ ANYWHERE: Final = "anywhere"
 REMOVED_AT_ONCE: Final = 100
 
 _ALLOWANCES: Final = SignInAllowance.metadata.tables["sign_in_allowances"]
-_INSERT: Final[dict[str, Any]] = {"postgresql": postgresql.insert(_ALLOWANCES), "sqlite": sqlite.insert(_ALLOWANCES)}
-_KEY: Final = ["account", "network"]
 
 
 class Attempt:
@@ -82,9 +80,9 @@ def forgive(session: Session, account: str, address: str | None) -> None:
     link that was mailed to the account. Wrong codes of a second factor stay counted. Not committed."""
     key = _hash(account)
     session.execute(delete(_ALLOWANCES).where(_ALLOWANCES.c.account == key))
-    insert = _insert(session, key, network_of(address), failures=0, began_at=now())
-    begin_again = {"failures": insert.excluded.failures, "began_at": insert.excluded.began_at}
-    session.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=begin_again))
+    connection = session.connection()
+    allowance = {"account": key, "network": network_of(address), "failures": 0, "began_at": now()}
+    connection.execute(_BEGIN_AGAIN[connection.dialect.name], allowance)
 
 
 def count_mail(email: str) -> None:
@@ -107,47 +105,74 @@ def count_invitation(tenant_id: UUID) -> None:
 
 def _known_networks(session: Session, account: str, key: str, moment: datetime) -> set[str]:
     """Those with an allowance of their own. One query, also for what cannot exist."""
-    signed_in = (
-        select(UserSession.address)
-        .join(UserSession.membership)
-        .join(Membership.user)
-        .where(User.email == account, UserSession.started_at > moment - KNOWN)
-    )
-    own = select(_ALLOWANCES.c.network).where(_ALLOWANCES.c.account == key, _ALLOWANCES.c.began_at > moment - _window())
-    found = set(session.scalars(union(signed_in, own)))
+    parameters = {"email": account, "signed_in_after": moment - KNOWN, "key": key, "began_after": moment - _window()}
+    found = set(session.connection().execute(_KNOWN_NETWORKS, parameters).scalars())
     return (found | {network_of(address) for address in found}) - {ANYWHERE, NOWHERE}
 
 
 def _count_failure(session: Session, key: str, network: str, moment: datetime) -> tuple[int, datetime]:
     """How many there were, with this one, and since when. One statement, which the database carries out one at a time
     for each allowance."""
-    insert = _insert(session, key, network, failures=1, began_at=moment)
-    expired = _ALLOWANCES.c.began_at <= moment - _window()
-    one_more = {
-        "failures": case((expired, 1), else_=_ALLOWANCES.c.failures + 1),
-        "began_at": case((expired, insert.excluded.began_at), else_=_ALLOWANCES.c.began_at),
-    }
-    counted = insert.on_conflict_do_update(index_elements=_KEY, set_=one_more)
-    failures, began_at = session.execute(counted.returning(_ALLOWANCES.c.failures, _ALLOWANCES.c.began_at)).one()
+    connection = session.connection()
+    allowance = {"account": key, "network": network, "failures": 1, "began_at": moment}
+    parameters = allowance | {"expired_at": moment - _window()}
+    failures, began_at = connection.execute(_COUNT_FAILURE[connection.dialect.name], parameters).one()
     return failures, began_at
 
 
 def _remove_expired(session: Session, moment: datetime) -> None:
     """A few of anybody's, so that there are never many. Rows that somebody else is at are passed over: nobody waits."""
-    expired = (
-        select(_ALLOWANCES.c.account, _ALLOWANCES.c.network)
-        .where(_ALLOWANCES.c.began_at <= moment - _window())
-        .limit(REMOVED_AT_ONCE)
-        .with_for_update(skip_locked=True)
-        .cte()  # chosen once: as a plain subquery PostgreSQL may choose again for each row, and remove more
+    parameters = {"expired_at": moment - _window(), "at_once": REMOVED_AT_ONCE}
+    session.connection().execute(_REMOVE_EXPIRED, parameters)
+
+
+# The statements of every attempt, put together once: that takes longer than the database does.
+_SESSIONS: Final = UserSession.metadata.tables["sessions"]
+_MEMBERSHIPS: Final = Membership.metadata.tables["memberships"]
+_USERS: Final = User.metadata.tables["users"]
+_KNOWN_NETWORKS: Final = union(
+    select(_SESSIONS.c.address)
+    .join_from(_SESSIONS, _MEMBERSHIPS, _MEMBERSHIPS.c.id == _SESSIONS.c.membership_id)
+    .join(_USERS, _USERS.c.id == _MEMBERSHIPS.c.user_id)
+    .where(_USERS.c.email == bindparam("email"), _SESSIONS.c.started_at > bindparam("signed_in_after")),
+    select(_ALLOWANCES.c.network).where(
+        _ALLOWANCES.c.account == bindparam("key"), _ALLOWANCES.c.began_at > bindparam("began_after")
+    ),
+)
+
+
+def _upsert(insert: Any, **changes: Any) -> Any:
+    return insert.on_conflict_do_update(index_elements=["account", "network"], set_=changes)
+
+
+def _count_one(insert: Any) -> Any:
+    expired = _ALLOWANCES.c.began_at <= bindparam("expired_at")
+    counted = _upsert(
+        insert,
+        failures=case((expired, 1), else_=_ALLOWANCES.c.failures + 1),
+        began_at=case((expired, insert.excluded.began_at), else_=_ALLOWANCES.c.began_at),
     )
-    chosen = select(expired.c.account, expired.c.network)
-    session.execute(delete(_ALLOWANCES).where(tuple_(_ALLOWANCES.c.account, _ALLOWANCES.c.network).in_(chosen)))
+    return counted.returning(_ALLOWANCES.c.failures, _ALLOWANCES.c.began_at)
 
 
-def _insert(session: Session, key: str, network: str, *, failures: int, began_at: datetime) -> Any:
-    values = {"account": key, "network": network, "failures": failures, "began_at": began_at}
-    return _INSERT[session.connection().dialect.name].values(values)
+def _begin_again(insert: Any) -> Any:
+    return _upsert(insert, failures=insert.excluded.failures, began_at=insert.excluded.began_at)
+
+
+_INSERT: Final[dict[str, Any]] = {"postgresql": postgresql.insert(_ALLOWANCES), "sqlite": sqlite.insert(_ALLOWANCES)}
+_COUNT_FAILURE: Final = {dialect: _count_one(insert) for dialect, insert in _INSERT.items()}
+_BEGIN_AGAIN: Final = {dialect: _begin_again(insert) for dialect, insert in _INSERT.items()}
+
+_EXPIRED: Final = (
+    select(_ALLOWANCES.c.account, _ALLOWANCES.c.network)
+    .where(_ALLOWANCES.c.began_at <= bindparam("expired_at"))
+    .limit(bindparam("at_once", type_=Integer()))
+    .with_for_update(skip_locked=True)
+    .cte()  # chosen once: as a plain subquery PostgreSQL may choose again for each row, and remove more
+)
+_REMOVE_EXPIRED: Final = delete(_ALLOWANCES).where(
+    tuple_(_ALLOWANCES.c.account, _ALLOWANCES.c.network).in_(select(_EXPIRED.c.account, _EXPIRED.c.network))
+)
 
 
 def _window() -> timedelta:
