@@ -90,7 +90,9 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.config.from_mapping(
         SECRET_KEY=tokens.derive_key(settings.jwt_secret_key, "audiapro/flask-session"),
         SQLALCHEMY_DATABASE_URI=settings.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(
+            settings.database_url, pooled=settings.rotation_database_url is not None
+        ),
         ROTATION_DATABASE_URL=settings.rotation_database_url,
         SIGN_UP_OPEN=settings.sign_up_open,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,

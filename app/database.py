@@ -82,8 +82,12 @@ class Versioned:
         return {"version_id_col": cls.version}
 
 
-def engine_options(url: str) -> dict[str, Any]:
-    """Options for ``create_engine``. Parameters stay out of every log and error: they are tenants' data."""
+def engine_options(url: str, *, pooled: bool = False) -> dict[str, Any]:
+    """Options for ``create_engine``. Parameters stay out of every log and error: they are tenants' data.
+
+    pooled: whether the URL leads through a transaction pooler, which hands statements to connections that may not have
+    prepared them.
+    """
     options: dict[str, Any] = {"hide_parameters": True}
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": SQLITE_BUSY_SECONDS}
@@ -93,6 +97,8 @@ def engine_options(url: str) -> dict[str, Any]:
             "connect_timeout": LONGEST_WAIT_SECONDS,
             "tcp_user_timeout": LONGEST_WAIT_SECONDS * 1000,  # milliseconds without a sign of life of the other side
         }
+        if pooled:
+            options["connect_args"]["prepare_threshold"] = None
     return options
 
 
