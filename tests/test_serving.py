@@ -150,7 +150,7 @@ POSTGRESQL = "postgresql://someone:canary%2Fpassword@127.0.0.1:1/audiapro"
 SQLITE = "sqlite:////proc/audiapro/audiapro.db"
 
 
-# Each command on one of them, and the two that open the database by ways of their own on both.
+# Those that meet the database each in a way of its own, on both; the commands for accounts share theirs.
 @pytest.mark.parametrize(
     ("command", "url"),
     [
