@@ -27,7 +27,7 @@ run: .venv/installed
 	@APP_ENV=development $(BIN)/flask develop $(ARGS)
 
 test: .venv/installed-dev
-	@$(BIN)/pytest -n "$$($(BIN)/python -c 'import os; print(min(max(os.cpu_count() or 2, 2), 8))')" $(ARGS)
+	@$(BIN)/pytest -n "$$($(BIN)/python -c 'import os; print(min(max(os.cpu_count() or 2, 2), 8))')" --dist worksteal $(ARGS)
 
 check: .venv/installed-dev
 	@$(BIN)/ruff check .

@@ -3,11 +3,12 @@
 One cast in all tests: Alice owns the tenant acme, Bob is a member on her team, Charlie owns another tenant.
 """
 
+import gc
 import re
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,17 +18,19 @@ from typing import Any
 from uuid import UUID
 
 import flask_migrate
+import psycopg
 import pytest
 from apiflask import APIFlask
+from argon2 import PasswordHasher
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine
+from werkzeug.routing import Rule
 
 from app import create_app
 from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
-from app.identity import sessions, tokens
+from app.identity import passwords, sessions, tokens
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password
 from app.tenancy import system_scope
@@ -67,6 +70,32 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["redis_url"] = servers.redis.url
 
 
+def pytest_collection_finish() -> None:
+    """Whatever is loaded by now stays: to look for garbage in it all the time is a tenth of the work of a test."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def routes_compiled_once() -> Iterator[None]:
+    """Compiling the same routes is most of what making an application takes, and nearly every test makes one."""
+    compile_anew = Rule._compile_builder
+    compiled: dict[tuple[Any, ...], Any] = {}
+
+    def compile_once(rule: Rule, append_unknown: bool = True) -> Any:
+        if rule.defaults:  # whose converters are called meanwhile
+            return compile_anew(rule, append_unknown)
+        built_from = (rule.rule, *rule._trace, append_unknown)
+        if built_from not in compiled:
+            compiled[built_from] = compile_anew(rule, append_unknown)
+        return compiled[built_from]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", compile_once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres(pytestconfig: pytest.Config) -> PostgresClient:
     """The run's cluster, shared by all workers: make databases under names of your own, and do not stop it."""
@@ -83,7 +112,9 @@ def redis_url(pytestconfig: pytest.Config) -> str:
     return f"{worker['redis_url'].removesuffix('/0')}/{worker['workerid'].removeprefix('gw')}"
 
 
-PASSWORD = "correct horse battery staple"  # everybody's: hashing it once is slow enough
+PASSWORD = "correct horse battery staple"  # everybody's
+RECOMMENDED, NOBODY = passwords._hasher, passwords._NOBODY  # of the service
+QUICK_NOBODY = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(secrets.token_hex())
 
 
 def make_settings(database_url: str, **changes: Any) -> Settings:
@@ -154,6 +185,19 @@ def migrated_postgres(postgres: PostgresClient, worker_id: str) -> Iterator[str]
     postgres.drop_database(name)
 
 
+@pytest.fixture(scope="session")
+def empty_postgres(migrated_postgres: str) -> Iterator[Callable[[], None]]:
+    """Empties that database, over one connection for all tests: making one takes longer than the work."""
+    # For a few rows a tenth of the time of TRUNCATE.
+    statements = "; ".join(f"DELETE FROM {table}" for table in reversed(db.metadata.sorted_tables))
+    with psycopg.connect(migrated_postgres.replace("+psycopg", ""), autocommit=True) as connection:
+
+        def empty() -> None:
+            connection.execute(statements.encode())  # as one message, which is one transaction
+
+        yield empty
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A migrated database without a row in it."""
@@ -162,14 +206,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{tmp_path / 'audiapro.db'}"
     else:
         url: str = request.getfixturevalue("migrated_postgres")
+        empty: Callable[[], None] = request.getfixturevalue("empty_postgres")
         yield url
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            # For a few rows a tenth of the time of TRUNCATE.
-            connection.exec_driver_sql(
-                "; ".join(f"DELETE FROM {table}" for table in reversed(db.metadata.sorted_tables))
-            )
-        engine.dispose()
+        empty()
 
 
 @pytest.fixture
@@ -233,8 +272,23 @@ class Person:
         return tokens.Subject(self.user_id, self.tenant_id, self.session_id)
 
 
-@pytest.fixture(scope="session")
-def password_hash() -> str:
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed, and those of nobody verified, at the least cost there is: see ``recommended_cost``."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "_hasher", quick)
+    monkeypatch.setattr(passwords, "_NOBODY", QUICK_NOBODY)
+
+
+@pytest.fixture
+def recommended_cost(quick_hashes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed as the service does it. For tests of that, by ``usefixtures``: before anybody is made."""
+    monkeypatch.setattr(passwords, "_hasher", RECOMMENDED)
+    monkeypatch.setattr(passwords, "_NOBODY", NOBODY)
+
+
+@pytest.fixture
+def password_hash(quick_hashes: None) -> str:
     return hash_password(PASSWORD)
 
 

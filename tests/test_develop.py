@@ -14,7 +14,18 @@ from sqlalchemy import create_engine, text
 
 from app.demonstration.generated import generated_calls
 from tests.servers import free_port
-from tests.test_serving import FLASK, PATIENCE, run, started, wait_for_answer
+from tests.test_serving import (
+    FLASK,
+    OTHER_KEY,
+    PATIENCE,
+    database_with_a_key,
+    registered_url,
+    run,
+    started,
+    wait_for_answer,
+)
+
+__all__ = ["database_with_a_key", "registered_url"]
 
 DEVELOP = [*FLASK, "develop"]
 
@@ -100,11 +111,8 @@ def test_a_production_process_makes_no_account(url):
     assert not Path(url.removeprefix("sqlite:///")).exists()
 
 
-def test_keys_that_do_not_fit_end_it_like_a_server(url):
-    assert run([*FLASK, "db", "upgrade"], DATABASE_URL=url).returncode == 0
-    assert run([*FLASK, "rotate-encryption-key"], DATABASE_URL=url).returncode == 0
-    other = "pT4vKx8mQz2nRw6yLb0cHd3fJg7sUa1eViOoNtXhB5M="
-    ended = run(DEVELOP, DATABASE_URL=url, ENCRYPTION_KEY=other)
+def test_keys_that_do_not_fit_end_it_like_a_server(registered_url):
+    ended = run(DEVELOP, DATABASE_URL=registered_url, ENCRYPTION_KEY=OTHER_KEY)
     assert ended.returncode == 78
     assert "do not fit the database" in ended.stderr
 

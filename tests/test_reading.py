@@ -13,11 +13,11 @@ from sqlalchemy import select
 
 from app.extensions import db
 from tests.conftest import PASSWORD, Person, in_database, signed_in
-from tests.mail.mailbox import Mailbox, mailbox, quick_hashes, settings
+from tests.mail.mailbox import Mailbox, mailbox, settings
 from tests.one_time import post
 from tests.test_secrets import BODIES, CANARY, holds_canary
 
-__all__ = ["mailbox", "quick_hashes", "settings"]
+__all__ = ["mailbox", "settings"]
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 LISTS_SHOW = {"limit": "1"}

@@ -81,6 +81,22 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'audiapro.db'}"
 
 
+@pytest.fixture(scope="session")
+def database_with_a_key(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database in which the key is registered, by the command that does it: to be copied."""
+    path = tmp_path_factory.mktemp("registered") / "audiapro.db"
+    path.write_bytes(migrated_sqlite.read_bytes())
+    assert run([*FLASK, "rotate-encryption-key"], DATABASE_URL=f"sqlite:///{path}").returncode == 0
+    return path
+
+
+@pytest.fixture
+def registered_url(database_with_a_key: Path, tmp_path: Path) -> str:
+    """Such a database in a file of its own."""
+    (tmp_path / "registered.db").write_bytes(database_with_a_key.read_bytes())
+    return f"sqlite:///{tmp_path / 'registered.db'}"
+
+
 @contextmanager
 def watched_port() -> Iterator[tuple[int, list[bool]]]:
     """A free port, and whether anybody was seen to listen there until the block ended."""
@@ -111,10 +127,9 @@ def watched_port() -> Iterator[tuple[int, list[bool]]]:
     ],
     ids=["missing key", "bad key", "changed key"],
 )
-def test_gunicorn_ends_with_78_before_it_opens_a_port(sqlite_url, variables, report):
-    assert run([*FLASK, "rotate-encryption-key"], DATABASE_URL=sqlite_url).returncode == 0  # registers the key
+def test_gunicorn_ends_with_78_before_it_opens_a_port(registered_url, variables, report):
     with watched_port() as (port, seen):
-        ended = run(GUNICORN, DATABASE_URL=sqlite_url, PORT=str(port), **variables)
+        ended = run(GUNICORN, DATABASE_URL=registered_url, PORT=str(port), **variables)
     assert ended.returncode == 78
     assert report in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -123,32 +138,31 @@ def test_gunicorn_ends_with_78_before_it_opens_a_port(sqlite_url, variables, rep
     assert not any(value in ended.stderr for value in (*KEYS.values(), OTHER_KEY) if value)
 
 
-def test_the_refusal_names_the_missing_key_and_the_ways_out(sqlite_url):
-    run([*FLASK, "rotate-encryption-key"], DATABASE_URL=sqlite_url)
-    ended = run([sys.executable, "-c", "import wsgi"], DATABASE_URL=sqlite_url, ENCRYPTION_KEY=OTHER_KEY)
+def test_the_refusal_names_the_missing_key_and_the_ways_out(registered_url):
+    ended = run([sys.executable, "-c", "import wsgi"], DATABASE_URL=registered_url, ENCRYPTION_KEY=OTHER_KEY)
     assert ended.returncode == 78
     (missing,) = set(re.findall("under key ([0-9a-f]{8})", ended.stderr))
     for way_out in ("ENCRYPTION_KEY_FALLBACKS", f"encryption retire {missing}", f"encryption forget {missing}"):
         assert way_out in ended.stderr
 
 
+POSTGRESQL = "postgresql://someone:canary%2Fpassword@127.0.0.1:1/audiapro"
+SQLITE = "sqlite:////proc/audiapro/audiapro.db"
+
+
+# Those that meet the database each in a way of its own, on both; the commands for accounts share theirs.
 @pytest.mark.parametrize(
-    "url",
+    ("command", "url"),
     [
-        "postgresql://someone:canary%2Fpassword@127.0.0.1:1/audiapro",
-        "sqlite:////proc/audiapro/audiapro.db",
+        ("import wsgi", POSTGRESQL),
+        ("import wsgi", SQLITE),
+        ("db upgrade", POSTGRESQL),
+        ("db upgrade", SQLITE),
+        ("create-tenant --name A --subdomain acme --admin-email a@b.example", POSTGRESQL),
+        ("set-password a@b.example", POSTGRESQL),
     ],
 )
-@pytest.mark.parametrize(
-    "command",
-    [
-        "import wsgi",
-        "db upgrade",
-        "create-tenant --name A --subdomain acme --admin-email a@b.example",
-        "set-password a@b.example",
-    ],
-)
-def test_an_unreachable_database_is_one_line_without_the_password(url, command):
+def test_an_unreachable_database_is_one_line_without_the_password(command, url):
     program = [sys.executable, "-c", command] if command == "import wsgi" else [*FLASK, *command.split()]
     ended = run(program, DATABASE_URL=url)
     assert ended.returncode == 1
@@ -175,10 +189,9 @@ def test_a_flask_command_without_configuration_says_what_to_do(command, tmp_path
     assert "Traceback" not in ended.stderr
 
 
-def test_commands_that_put_things_right_work_while_the_check_fails(sqlite_url):
-    run([*FLASK, "rotate-encryption-key"], DATABASE_URL=sqlite_url)
+def test_commands_that_put_things_right_work_while_the_check_fails(registered_url):
     for command in (["db", "upgrade"], ["encryption", "status"]):
-        ended = run(FLASK + command, DATABASE_URL=sqlite_url, ENCRYPTION_KEY=OTHER_KEY)
+        ended = run(FLASK + command, DATABASE_URL=registered_url, ENCRYPTION_KEY=OTHER_KEY)
         assert ended.returncode == 0, ended.stderr
 
 

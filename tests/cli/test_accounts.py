@@ -13,6 +13,7 @@ from app.identity.passwords import verify_password
 from app.tenants.models import Tenant
 from tests.conftest import PASSWORD, in_database, make_settings, running
 
+only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 NEW = "a new password"
 INITECH = ["create-tenant", "--name", "Initech", "--subdomain", "initech"]
 
@@ -50,6 +51,7 @@ def test_an_owner_who_exists_keeps_the_password_and_is_not_asked_for_one(app, cl
     assert client.post("/api/login", json=login).status_code == 200
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     "line", [f"{NEW}\n", f"{NEW}\r\n", NEW, f"{NEW}\nanother line\n"], ids=["LF", "CRLF", "no line end", "two lines"]
 )
@@ -59,6 +61,8 @@ def test_the_password_is_one_line_of_standard_input(app, alice, run, line):
         assert verify_password(db.session.get(User, alice.user_id).password_hash, NEW)
 
 
+@pytest.mark.usefixtures("recommended_cost")
+@only_sqlite
 @pytest.mark.parametrize("line", [f"{NEW}\n", f"{NEW}\r\n", NEW, f"{NEW}\nanother line\n"])
 def test_a_password_is_hashed_and_nothing_but_the_hash_is_printed(run, line):
     result = run("hash-password", stdin=line)
@@ -73,10 +77,12 @@ def test_hashing_needs_no_database():
     assert verify_password(result.stdout.rstrip("\n"), NEW)
 
 
+@only_sqlite
 def test_every_hash_of_one_password_is_another(run):
     assert run("hash-password", stdin=NEW).stdout != run("hash-password", stdin=NEW).stdout
 
 
+@only_sqlite
 @pytest.mark.parametrize("password", ["", "\n", "short\n", "x" * 1025, b"\xff\xfe not text\n"])
 def test_no_hash_is_made_of_a_password_that_cannot_be_used(run, password):
     result = run("hash-password", stdin=password)
@@ -84,12 +90,14 @@ def test_no_hash_is_made_of_a_password_that_cannot_be_used(run, password):
     assert "password" in result.stderr
 
 
+@only_sqlite
 def test_blanks_belong_to_the_password(app, alice, run):
     assert run("set-password", alice.email, stdin=f"  {NEW} \n").exit_code == 0
     with in_database(app):
         assert verify_password(db.session.get(User, alice.user_id).password_hash, f"  {NEW} ")
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -121,6 +129,7 @@ def test_what_is_refused_leaves_nothing_behind(app, alice, run, options, said):
     assert memberships(app) == before
 
 
+@only_sqlite
 @pytest.mark.parametrize("password", ["", "\n", "short\n", "x" * 1025, b"\xff\xfe not text\n"])
 def test_a_password_that_cannot_be_used_is_refused(app, alice, run, password):
     before = memberships(app)
@@ -138,6 +147,7 @@ def test_an_unknown_user_is_refused_before_a_password_is_read(alice, run):
     assert (result.exit_code, "no user" in result.output) == (1, True)
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     "arguments",
     [["create-tenant"], ["set-password"], ["set-password", "a@b.example", NEW], [*INITECH], ["hash-password", NEW]],
@@ -146,6 +156,7 @@ def test_wrong_usage_is_status_2(app, run, arguments):
     assert run(*arguments).exit_code == 2
 
 
+@only_sqlite
 def test_on_a_terminal_the_password_is_asked_for_twice_and_not_shown(app, alice, settings):
     script = (
         "from flask.cli import ScriptInfo; from tests.conftest import make_settings; from app import create_app\n"

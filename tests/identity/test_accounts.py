@@ -10,11 +10,11 @@ from app.identity.one_time import fingerprint
 from app.mail.models import Mail
 from tests.conftest import PASSWORD, in_database, make_settings, running, wait_for_senders
 from tests.mail.conftest import later, make_due
-from tests.mail.mailbox import mailbox, quick_hashes, settings
+from tests.mail.mailbox import mailbox, settings
 from tests.mail.provider import error
 from tests.one_time import contents, expire, grow_stale, is_refused_link, is_stale, post, statements, twenty_at_once
 
-__all__ = ["later", "mailbox", "quick_hashes", "settings"]
+__all__ = ["later", "mailbox", "settings"]
 
 NEW = "a new password"
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

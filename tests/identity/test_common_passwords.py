@@ -69,6 +69,7 @@ def test_the_list_is_read_when_it_is_first_needed_and_no_other_one_is_kept():
     subprocess.run([sys.executable, "-c", program], cwd=PROJECT, check=True, timeout=60)
 
 
+@pytest.mark.usefixtures("recommended_cost")
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_they_are_refused_where_a_password_is_chosen_and_not_where_it_is_used(app, client, alice):
     with in_database(app):

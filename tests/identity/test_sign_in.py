@@ -69,6 +69,7 @@ def test_every_refusal_has_the_same_body(client, app, alice, password_hash):
     assert len({tuple(sorted((answer.json | {"request_id": ""}).items())) for answer in answers}) == 1
 
 
+@pytest.mark.usefixtures("recommended_cost")
 def test_an_unknown_account_costs_one_verification_too(client, alice, monkeypatch):
     verified = []
 
@@ -85,6 +86,7 @@ def test_an_unknown_account_costs_one_verification_too(client, alice, monkeypatc
     assert unknown == known
 
 
+@pytest.mark.usefixtures("recommended_cost")
 def test_the_hash_that_unknown_accounts_are_verified_with_costs_what_new_ones_do():
     assert not passwords.is_outdated(passwords._NOBODY)
 
@@ -138,6 +140,7 @@ def test_a_user_of_several_tenants_names_one(client, app, alice):
     assert (me.json["tenant"]["subdomain"], me.json["role"]) == ("others", "member")
 
 
+@pytest.mark.usefixtures("recommended_cost")
 def test_a_hash_made_at_another_cost_is_renewed(client, app, alice):
     cheap = passwords.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     with in_database(app):
@@ -176,6 +179,7 @@ def test_a_password_counts_to_its_last_character():
     assert not passwords.verify_password(stored, "nul")
 
 
+@pytest.mark.usefixtures("recommended_cost")
 def test_a_composed_and_a_decomposed_accent_are_the_same():
     assert passwords.verify_password(passwords.hash_password("cafe\u0301 cafe\u0301"), "caf\u00e9 caf\u00e9")
 

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 import resend
-from argon2 import PasswordHasher
 
 from app.config import Settings
-from app.identity import passwords
 from tests.conftest import make_settings, wait_for_senders
 from tests.mail.provider import API_KEY, Provider
 
@@ -46,9 +44,3 @@ def mailbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox]:
 @pytest.fixture
 def settings(database_url: str, mailbox: Mailbox) -> Settings:
     return make_settings(database_url, resend_api_key=API_KEY)
-
-
-@pytest.fixture(autouse=True)
-def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """New passwords are hashed at the least cost there is."""
-    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))

@@ -68,6 +68,14 @@ class Server:
         self.process.wait(SECONDS)
 
 
+def stop_together(servers: list[Server]) -> None:
+    """Each takes its time, so that nobody waits for one after the other."""
+    for server in servers:
+        server.process.terminate()
+    for server in servers:
+        server.process.wait(SECONDS)
+
+
 class Clients:
     """What goes on all the time. Like a load balancer they take the other server when one does not answer.
 
@@ -155,9 +163,11 @@ def test_keys_are_rotated_step_by_step_while_the_service_is_used(on_postgres, co
     servers = [Server(world, tmp_path / f"server-{n}.log") for n in range(2)]
     stale = Server(world, tmp_path / "stale.log")
     with ExitStack() as stack:
+        running: list[Server] = []
+        stack.callback(stop_together, running)
         for server in servers:
             server.start(OLD)
-            stack.callback(server.stop)
+            running.append(server)
         token = requests.post(
             f"{servers[0].url}/api/login", json={"email": LOGIN, "password": PASSWORD}, timeout=SECONDS
         ).json()["access_token"]
@@ -171,7 +181,7 @@ def test_keys_are_rotated_step_by_step_while_the_service_is_used(on_postgres, co
                 server.restart(OLD, NEW)
                 clients.wait_for_more()
             stale.start(OLD, NEW)  # and is forgotten in step 2
-            stack.callback(stale.stop)
+            running.append(stale)
 
             # 2. It seals. Meanwhile one server still seals with the old one, and both open what the other has sealed.
             for server in servers:

@@ -417,7 +417,7 @@ class TestUnreadableValues:
         assert "All" not in for_people
         assert "27 opened" in for_people
 
-    def test_one_that_its_table_refuses_by_now_spares_all_other_rows(self, on_postgres):
+    def test_one_that_its_table_refuses_by_now_spares_all_other_rows(self, on_postgres, naps):
         world = on_postgres.fill(texts=["a text"])
         row = rows_of(world, "phone_systems")[3]
         world.corrupt("phone_systems", "password", row, "plaintext")
