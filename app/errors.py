@@ -103,7 +103,7 @@ class Unavailable(Problem):
 
 
 # PostgreSQL's SQLSTATE of a database that only reads, as after a failover, or that is not migrated to this version.
-_NOT_READY: Final = frozenset({"25006", "42P01", "42703"})
+_NOT_READY: Final = frozenset({"0A000", "25006", "42P01", "42703"})
 
 
 def init_app(app: APIFlask) -> None:

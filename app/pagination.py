@@ -45,8 +45,8 @@ class Page(BaseModel, Generic[ItemT]):
 
 
 class Listing(Generic[T]):
-    """A list in pages, in descending order of its keys. Where nothing of the statement depends on the request but
-    parameters, one listing serves all requests: to put the statement together takes longer than the database does.
+    """A list in pages, in descending order of its keys. It can be made for one request; where that gives nothing but
+    parameters, and is asked often, one listing for all of them saves more time than the database takes.
 
     statement: what selects the objects.
     keys: attributes of the objects, a time or an id each, that together tell every two objects apart.

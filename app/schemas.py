@@ -44,8 +44,8 @@ class Output(BaseModel):
 
 
 class _Adapter(PydanticAdapter):
-    """Leaves an answer as the model that checked it, which Flask's JSON provider writes as it is. APIFlask's own makes
-    a dictionary of it first."""
+    """For all Pydantic models: leaves an answer as the model that checked it, which Flask's JSON provider
+    writes as it is. APIFlask's own makes a dictionary of it first. A list is always the field of a model: see Page."""
 
     def serialize_output(self, data: Any, many: bool = False) -> Any:
         return data if isinstance(data, BaseModel) else self.model_class.model_validate(data)

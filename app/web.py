@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from typing import Final
 
 from apiflask import APIFlask
@@ -102,9 +101,13 @@ def read_body(most: int) -> bytes:
 def _commit_what_was_read(response: Response) -> Response:
     """End a transaction that has only read by COMMIT. Left open it would be rolled back, and with each ROLLBACK the
     driver forgets which statements it has prepared: PostgreSQL would plan all of them anew with every request."""
-    if request.method in SAFE_METHODS and response.status_code < 500 and db.session.registry.has():
-        with suppress(DBAPIError):  # what was read stays right
-            db.session.commit()
+    if request.method in SAFE_METHODS and response.status_code < 400 and db.session.registry.has():
+        session = db.session()
+        if not (session.new or session.dirty or session.deleted):  # it would be a mistake of ours: nothing is stored
+            try:
+                session.commit()
+            except DBAPIError:  # what was read stays right
+                session.rollback()
     return response
 
 

@@ -46,7 +46,7 @@ MATRIX = {
     "POST /api/me/password": PEOPLE,
     "POST /api/me/email": PEOPLE,
     "GET /api/members": MANAGERS,
-    "GET /api/members/<uuid:id>": MANAGERS,
+    "GET /api/members/<uuid:id>": MANAGERS,  # and whoever it is about: see tests/tenants/test_team.py
     "PATCH /api/members/<uuid:id>": PEOPLE,  # but for what it is about: see tests/tenants/test_team.py
     "DELETE /api/members/<uuid:id>": PEOPLE,
     "GET /api/invitations": MANAGERS,

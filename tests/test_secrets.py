@@ -56,7 +56,7 @@ def everything_logged(app, caplog):
     caplog.set_level(logging.DEBUG)
     with app.app_context():
         db.engine.echo = "debug"
-    for name in ("sqlalchemy.engine", "sqlalchemy.orm", "sqlalchemy.pool", "psycopg", "app", "flask-limiter"):
+    for name in ("sqlalchemy.engine", "sqlalchemy.orm", "sqlalchemy.pool", "psycopg", "app", "limits", "redis", "jwt"):
         caplog.set_level(logging.DEBUG, name)
     return caplog
 

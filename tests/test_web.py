@@ -4,11 +4,13 @@ from io import BytesIO
 
 import pytest
 from flask import request
-from sqlalchemy import NullPool, create_engine, delete
+from sqlalchemy import NullPool, create_engine, delete, select
 
 from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
+from app.errors import Forbidden
 from app.extensions import db
+from app.tenants.models import Tenant
 from tests.conftest import in_database, make_settings, migrate, running
 
 EXPECTED = {
@@ -18,6 +20,22 @@ EXPECTED = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_is_read_ends_with_a_commit_that_stores_nothing_by_mistake(app, alice, monkeypatch, refused):
+    def add_by_mistake(*args):
+        db.session.add(Tenant(name="By mistake", subdomain="mistake"))
+        if refused:
+            db.session.flush()
+            raise Forbidden("No.")
+        return [], None
+
+    monkeypatch.setattr("app.payments.service.payment_accounts.list_page", add_by_mistake)
+    assert alice.client.get("/api/payment-accounts").status_code == (403 if refused else 200)
+    with in_database(app):
+        assert db.session.scalars(select(Tenant.subdomain).order_by(Tenant.subdomain)).all() == ["acme", "others"]
 
 
 def test_every_answer_has_the_headers(client, alice, monkeypatch):

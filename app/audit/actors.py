@@ -40,7 +40,7 @@ class Origin:
     def now(cls) -> Self:
         """Of what is being done at this moment."""
         if has_request_context():
-            return cls(cast(Actor, g.get("actor", ANONYMOUS)), request.remote_addr, g.get("request_id"))
+            return cls(cast(Actor, g.get("actor", ANONYMOUS)), request.remote_addr or None, g.get("request_id"))
         return cls(Actor("operator", name=_account_of_the_machine()))
 
 

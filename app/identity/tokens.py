@@ -113,7 +113,7 @@ def verify(token_type: TokenType) -> tuple[Subject, UUID]:
     except ExpiredSignatureError:
         raise Unauthenticated(f"The {token_type} token has expired.") from None
     except (PyJWTError, ValueError, OverflowError, RecursionError):
-        # the last three: no UUID, no text, numbers or nesting beyond measure
+        # the last three: what is no UUID, or no text; a time beyond all; nesting without end
         detail = f"This needs a valid {token_type} token in the header `Authorization: Bearer …`."
         raise Unauthenticated(detail) from None
     return Subject(user_id, tenant_id, session_id), token_id

@@ -7,6 +7,7 @@ stops a filter that was forgotten, not an SQL injection.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -18,6 +19,8 @@ from sqlalchemy import Connection, CursorResult, Engine, Table, event, text
 from sqlalchemy.exc import DBAPIError
 
 from app.tenancy.scope import Scope, ScopeError, System, current_scope, leave_at_end_of_request
+
+log = logging.getLogger(__name__)
 
 FLOOR_MISSING: Final = (
     "Works, but the database does not keep tenants apart by itself: see `Tenants are kept apart` in docs/security.md."
@@ -37,6 +40,10 @@ MAY_BE_WEB_ROLE: Final = (
 _SET: Final = "scope"  # the scope that is in force in the transaction
 _TENANT: Final = "tenant"  # the one tenant that the transaction is or was about
 _ROLE: Final = "web role"  # its name in quotes, once it is known that the connection may go into it
+_BEING_SET: Final = "being set"  # in place of the scope, while that is sent
+
+# What SQLAlchemy and the driver would write into a BEGIN of their own.
+_IGNORED: Final = frozenset({"isolation_level", "postgresql_readonly", "postgresql_deferrable"})
 
 
 def init_app(app: Flask, db: SQLAlchemy) -> None:
@@ -51,20 +58,34 @@ def follow_scope(engine: Engine) -> None:
 
     def set_scope(connection: Connection) -> None:
         scope, info = current_scope(), connection.info
-        if isinstance(scope, UUID) and info.setdefault(_TENANT, scope) != scope:
+        if isinstance(scope, UUID) and info.get(_TENANT, scope) != scope:
             raise ScopeError("the tenant was changed inside an open transaction: commit or roll back before")
-        info[_SET] = scope
         if connection.dialect.name == "postgresql":
-            if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-                raise ScopeError("a tenant's scope needs a transaction: connections in autocommit mode have none")
-            _send_scope(connection, scope)
+            if ignored := sorted(_IGNORED & connection.get_execution_options().keys()):
+                raise ScopeError(
+                    f"transactions begin with the scope, and all alike: {', '.join(ignored)} has no effect"
+                )
+            info[_SET] = _BEING_SET
+            try:
+                _send_scope(connection, scope)
+            except BaseException:
+                info.pop(_SET, None)
+                raise
+        info[_SET] = scope
+        if isinstance(scope, UUID):
+            info[_TENANT] = scope
 
     def set_scope_again(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
         info = connection.info
         if statement[:11].upper() == "ROLLBACK TO":  # it takes back what was set after the savepoint
             info.pop(_SET, None)
-        elif _SET not in info or info[_SET] is not current_scope():
+        elif _SET not in info:
             set_scope(connection)
+        elif info[_SET] is not _BEING_SET:
+            if _has_ended(connection):
+                raise ScopeError("the transaction was ended by a statement: end it by commit() or rollback()")
+            if info[_SET] is not current_scope():
+                set_scope(connection)
 
     def forget(connection: Connection) -> None:
         if not connection.closed and not connection.invalidated:  # then its info is gone as well
@@ -77,38 +98,50 @@ def follow_scope(engine: Engine) -> None:
     event.listen(engine, "rollback", forget)
 
 
+def _has_ended(connection: Connection) -> bool:
+    """Whether the database is in no transaction, though SQLAlchemy takes it to be in one."""
+    driver: Any = connection.connection.driver_connection
+    return connection.dialect.name == "postgresql" and _is_idle(driver)
+
+
+def _is_idle(driver: Any) -> bool:
+    return bool(driver.info.transaction_status == TransactionStatus.IDLE)
+
+
 def _send_scope(connection: Connection, scope: Scope) -> None:
-    """Set role and tenant, together with BEGIN where the transaction has not begun: every request waits for this, and
-    so the driver, which would send BEGIN by itself, leaves transactions to us.
+    """Set role and tenant, in one message with BEGIN where the transaction has not begun: every request waits for it.
+    So the driver, which would send BEGIN by itself, leaves that to us: to it, the connection is in autocommit mode for
+    good.
 
     In the system's scope whoever does not see all rows gets an error instead of fewer rows.
     """
     driver: Any = connection.connection.driver_connection
-    begins = driver.info.transaction_status == TransactionStatus.IDLE
+    begins = _is_idle(driver)
     if begins and not driver.autocommit:
         driver.autocommit = True
     is_system = scope is System.ALL_TENANTS
-    role = "NONE" if is_system else connection.info.get(_ROLE) or _find_web_role(connection)
+    role = "'none'" if is_system else connection.info.get(_ROLE) or _find_web_role(connection)
     tenant = scope if isinstance(scope, UUID) else ""
     statements = (
-        "BEGIN" if begins else "",
-        f"SET LOCAL app.tenant_id = '{tenant}'",
-        f"SET LOCAL row_security = {'off' if is_system else 'on'}",
-        f"SET LOCAL ROLE {role}",
+        *(["BEGIN"] if begins else []),
+        f"SELECT set_config('app.tenant_id', '{tenant}', true)",
+        f"SELECT set_config('row_security', '{'off' if is_system else 'on'}', true)",
+        f"SELECT set_config('role', {role}, true)",
     )
     try:
-        _execute_as_it_is(connection, "; ".join(filter(None, statements)))
+        _execute_as_it_is(connection, "; ".join(statements))
     except DBAPIError:
-        connection.info.pop(_ROLE, None)  # it may have been taken away
+        if connection.info.pop(_ROLE, None):  # it may have been taken away
+            log.error("the role of the web processes could not be entered, and is asked for again")
         raise
 
 
 def _find_web_role(connection: Connection) -> str:
     """The web role's name in quotes. Where there is none, the login's own role stays, and the next transaction asks
     again: see docs/security.md."""
-    found = _execute_as_it_is(connection, f"SELECT quote_ident({WEB_ROLE}) WHERE {MAY_BE_WEB_ROLE}").scalar()
+    found = _execute_as_it_is(connection, f"SELECT quote_literal({WEB_ROLE}) WHERE {MAY_BE_WEB_ROLE}").scalar()
     if found is None:
-        return "NONE"
+        return "'none'"
     connection.info[_ROLE] = found
     return str(found)
 

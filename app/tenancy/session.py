@@ -41,7 +41,7 @@ _OWN_ROWS: Final = with_loader_criteria(
 @lru_cache(256)
 def _only_own_rows_of(statement: Any) -> Any:
     """For a statement that is executed again and again, SQLAlchemy then works out only once what to look for in its
-    cache of compiled statements. The limit is for those that are made for one request."""
+    cache of compiled statements."""
     return statement.options(_OWN_ROWS)
 
 
@@ -58,7 +58,8 @@ def _only_own_rows(state: ORMExecuteState) -> None:
     elif state.is_orm_statement and (state.is_select or state.is_update or state.is_delete):
         if owned and state.is_update and parameters is not None and not isinstance(parameters, Mapping):
             raise ScopeError("a bulk update by primary key goes past the tenant's scope: update loaded objects")
-        state.statement = _only_own_rows_of(state.statement)
+        again = bool(parameters)  # with its values apart from it
+        state.statement = _only_own_rows_of(state.statement) if again else state.statement.options(_OWN_ROWS)
     elif owned and state.is_insert:
         tenant = current_tenant()
         rows: Any = [parameters or {}] if parameters is None or isinstance(parameters, Mapping) else parameters

@@ -215,10 +215,22 @@ def test_one_statement_a_transaction_is_all_it_costs(app, stored, in_scope):
     assert sent == ["BEGIN;", "SELECT", "SELECT"]
 
 
-def test_a_connection_without_transactions_is_refused(app, stored, in_scope):
-    engine = db.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection, pytest.raises(ScopeError, match="autocommit"):
-        connection.scalar(COUNT)
+def test_a_connection_with_transactions_of_another_kind_is_refused(app, stored, in_scope):
+    for option in ({"isolation_level": "AUTOCOMMIT"}, {"postgresql_readonly": True}):
+        engine = db.engine.execution_options(**option)
+        with engine.connect() as connection, pytest.raises(ScopeError, match=f"{next(iter(option))} has no effect"):
+            connection.scalar(COUNT)
+    with db.engine.connect() as connection:
+        assert connection.scalar(COUNT) == 1
+
+
+def test_a_transaction_that_a_statement_has_ended_goes_on_with_nothing(app, stored, in_scope):
+    with db.engine.connect() as connection:
+        connection.execute(text("COMMIT"))
+        with pytest.raises(ScopeError, match="ended by a statement"):
+            connection.execute(text("UPDATE phone_systems SET name = 'leaked'"))
+    with db.engine.connect() as connection:
+        assert connection.scalars(select(TABLE.c.name)).all() == ["PBX"]
 
 
 ESCAPES = {

@@ -23,7 +23,7 @@ from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
 from app.phone_systems.models import PhoneSystem
-from app.tenancy import FLOOR_MISSING, ScopeError, system_scope, tenant_scope
+from app.tenancy import FLOOR_MISSING, ScopeError, enter_tenant_scope, system_scope, tenant_scope
 from app.tenants.models import Tenant
 from tests.conftest import in_database, make_settings, running
 from tests.servers import PostgresClient
@@ -191,6 +191,25 @@ def test_a_role_that_is_taken_away_fails_one_transaction_and_is_asked_for_again(
         assert isolation(app) == (200, FLOOR_MISSING)
         cluster.do("GRANT {} TO {}", role_of(name_of(url)), login)
         assert isolation(app) == (200, "ok")
+
+
+def test_a_type_that_is_changed_beside_live_traffic_costs_one_503_for_each_connection(cluster):
+    """PostgreSQL does not run a statement that was prepared for columns of other types."""
+    url = cluster.database(cluster.login("CREATEROLE"))
+    with started(url) as app:
+        ours, _ = fill(app)
+
+        @app.get("/names")
+        def names() -> dict[str, list[str]]:
+            enter_tenant_scope(ours.id)
+            return {"items": list(db.session.scalars(select(PhoneSystem.name)))}
+
+        client = app.test_client()
+        assert {client.get("/names").status_code for _ in range(8)} == {200}
+        cluster.do("ALTER TABLE phone_systems ALTER name TYPE varchar(500)", database=name_of(url))
+        refused = client.get("/names")
+        assert (refused.status_code, "Retry-After" in refused.headers) == (503, True)
+        assert client.get("/names").json == {"items": ["PBX"]}
 
 
 def privileges(cluster: Cluster, database: str) -> set[tuple[Any, ...]]:
