@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import Select, false, select, update
+from sqlalchemy import Select, bindparam, false, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager
 
@@ -18,7 +18,7 @@ from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
 from app.identity.models import Membership, Role, User
 from app.identity.passwords import hash_password, is_outdated, renew_hash, verify_password
-from app.identity.throttle import Attempt
+from app.identity.throttle import Attempt, remove_expired
 from app.identity.trail import record_for_each_tenant
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
@@ -124,19 +124,27 @@ def choose_membership(session: Session, verified: Verified, subdomain: str | Non
     Raises :class:`~app.errors.Unauthenticated`, as if the password were wrong, when there is none, and
     :class:`TenantNeeded` when there are several to choose from.
     """
-    able = Membership.user_id == verified.user_id, Membership.disabled_at.is_(None), Tenant.suspended_at.is_(None)
-    related = contains_eager(Membership.user), contains_eager(Membership.tenant)
-    statement = select(Membership).join(Membership.user).join(Membership.tenant).where(*able).options(*related)
-    if subdomain is not None:
-        statement = statement.where(Tenant.subdomain == subdomain)
+    statement = _MEMBERSHIPS if subdomain is None else _MEMBERSHIP
     with system_scope():  # the tenant is what is being found out
-        memberships = session.scalars(_locked(statement.limit(2))).all()
+        memberships = session.scalars(statement, {"user": verified.user_id, "subdomain": subdomain}).all()
     if not memberships:
         raise refused()
     _unchanged(memberships[0].user, verified)
     if len(memberships) > 1:
         raise TenantNeeded
     return memberships[0]
+
+
+# With every sign-in, so put together once.
+_MEMBERSHIPS: Final = _locked(
+    select(Membership)
+    .join(Membership.user)
+    .join(Membership.tenant)
+    .where(Membership.user_id == bindparam("user"), Membership.disabled_at.is_(None), Tenant.suspended_at.is_(None))
+    .options(contains_eager(Membership.user), contains_eager(Membership.tenant))
+    .limit(2)
+)
+_MEMBERSHIP: Final = _MEMBERSHIPS.where(Tenant.subdomain == bindparam("subdomain"))
 
 
 def refused() -> Unauthenticated:
@@ -163,6 +171,7 @@ def record_refusal(session: Session, account: str, reason: str | None = None, su
                 outcome=audit.REFUSED,
                 details=details,
             )
+        remove_expired(session)
         session.commit()
 
 

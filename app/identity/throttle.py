@@ -62,7 +62,6 @@ class Attempt:
             network = self._here if self._here in networks else ANYWHERE
             self._counted.append((key, network))
             failures, began_at = _count_failure(session, key, network, moment)
-            _remove_expired(session, moment)
             session.commit()
         if failures > counting.rate(Limit.SIGN_IN_FAILURES).amount:
             detail = "Too many attempts to sign in to this account: wait before trying again."
@@ -71,8 +70,7 @@ class Attempt:
     def succeeded(self, session: Session) -> None:
         """Forget the failures. Not committed: to be called before the session is started that makes the network a known
         one."""
-        own = tuple_(_ALLOWANCES.c.account, _ALLOWANCES.c.network).in_(self._counted)
-        session.execute(delete(_ALLOWANCES).where(own))
+        session.connection().execute(_FORGET, [{"key": key, "where": network} for key, network in self._counted])
 
 
 def forgive(session: Session, account: str, address: str | None) -> None:
@@ -120,9 +118,10 @@ def _count_failure(session: Session, key: str, network: str, moment: datetime) -
     return failures, began_at
 
 
-def _remove_expired(session: Session, moment: datetime) -> None:
-    """A few of anybody's, so that there are never many. Rows that somebody else is at are passed over: nobody waits."""
-    parameters = {"expired_at": moment - _window(), "at_once": REMOVED_AT_ONCE}
+def remove_expired(session: Session) -> None:
+    """A few of anybody's, with each attempt that fails, so that there are never many. Rows that somebody else is at are
+    passed over: nobody waits. Not committed."""
+    parameters = {"expired_at": now() - _window(), "at_once": REMOVED_AT_ONCE}
     session.connection().execute(_REMOVE_EXPIRED, parameters)
 
 
@@ -162,6 +161,10 @@ def _begin_again(insert: Any) -> Any:
 _INSERT: Final[dict[str, Any]] = {"postgresql": postgresql.insert(_ALLOWANCES), "sqlite": sqlite.insert(_ALLOWANCES)}
 _COUNT_FAILURE: Final = {dialect: _count_one(insert) for dialect, insert in _INSERT.items()}
 _BEGIN_AGAIN: Final = {dialect: _begin_again(insert) for dialect, insert in _INSERT.items()}
+
+_FORGET: Final = delete(_ALLOWANCES).where(
+    _ALLOWANCES.c.account == bindparam("key"), _ALLOWANCES.c.network == bindparam("where")
+)
 
 _EXPIRED: Final = (
     select(_ALLOWANCES.c.account, _ALLOWANCES.c.network)
