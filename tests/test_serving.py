@@ -265,6 +265,8 @@ def test_no_connection_is_shared_across_the_fork(migrated_postgres, tmp_path):
             requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5)
             if backends() > 1:
                 break
+        else:
+            pytest.fail("the second worker never had a connection of its own")
         assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM encryption_keys"))
