@@ -123,8 +123,8 @@ def current_tenant_id() -> UUID:
 
 
 def current_session() -> SignedIn:
-    """The session that the request's token belongs to. Raises :class:`~app.errors.Forbidden` for
-    an API key, so that what asks for a person never goes on without one."""
+    """The session that the request's token belongs to. Raises :class:`~app.errors.Forbidden` for an API key, so that
+    what asks for a person never goes on without one."""
     session = current_caller().session
     if session is None:
         raise Forbidden("This is for people who are signed in: an API key may not do it.")

@@ -70,7 +70,7 @@ class Attempt:
     def succeeded(self, session: Session) -> None:
         """Forget the failures. Not committed: to be called before the session is started that makes the network a known
         one."""
-        session.connection().execute(_FORGET, [{"key": key, "where": network} for key, network in self._counted])
+        session.connection().execute(_FORGET, [{"account": key, "network": network} for key, network in self._counted])
 
 
 def forgive(session: Session, account: str, address: str | None) -> None:
@@ -163,7 +163,7 @@ _COUNT_FAILURE: Final = {dialect: _count_one(insert) for dialect, insert in _INS
 _BEGIN_AGAIN: Final = {dialect: _begin_again(insert) for dialect, insert in _INSERT.items()}
 
 _FORGET: Final = delete(_ALLOWANCES).where(
-    _ALLOWANCES.c.account == bindparam("key"), _ALLOWANCES.c.network == bindparam("where")
+    _ALLOWANCES.c.account == bindparam("account"), _ALLOWANCES.c.network == bindparam("network")
 )
 
 _EXPIRED: Final = (

@@ -39,7 +39,7 @@ MAY_BE_WEB_ROLE: Final = (
 
 _SET: Final = "scope"  # the scope that is in force in the transaction
 _TENANT: Final = "tenant"  # the one tenant that the transaction is or was about
-_ROLE: Final = "web role"  # its name in quotes, once it is known that the connection may go into it
+_ROLE: Final = "web role"  # its name as a literal of SQL, once it is known that the connection may go into it
 _BEING_SET: Final = "being set"  # in place of the scope, while that is sent
 
 # What SQLAlchemy and the driver would write into a BEGIN of their own.
@@ -137,7 +137,7 @@ def _send_scope(connection: Connection, scope: Scope) -> None:
 
 
 def _find_web_role(connection: Connection) -> str:
-    """The web role's name in quotes. Where there is none, the login's own role stays, and the next transaction asks
+    """The web role's name as a literal of SQL. Where there is none, the login's own role stays, and the next transaction asks
     again: see docs/security.md."""
     found = _execute_as_it_is(connection, f"SELECT quote_literal({WEB_ROLE}) WHERE {MAY_BE_WEB_ROLE}").scalar()
     if found is None:

@@ -532,7 +532,7 @@ WHOLE_TABLES = ("--batch-size", "1000")  # so much that one process does all
 
 
 class TestOtherRotations:
-    def test_of_two_at_once_one_is_told_to_wait(self, world, commands):
+    def test_two_at_once_lose_nothing_whether_or_not_one_is_told_to_wait(self, world, commands):
         world.fill(rows=20)
         both = [commands.start(world, ROTATE, "--batch-size", "1") for _ in range(2)]
         statuses = sorted(command.wait().status for command in both)
