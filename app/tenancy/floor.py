@@ -137,8 +137,8 @@ def _send_scope(connection: Connection, scope: Scope) -> None:
 
 
 def _find_web_role(connection: Connection) -> str:
-    """The web role's name as a literal of SQL. Where there is none, the login's own role stays, and the next transaction
-    asks again: see docs/security.md."""
+    """The web role's name as a literal of SQL. Where there is none, the login's own role stays, and the next
+    transaction asks again: see docs/security.md."""
     found = _execute_as_it_is(connection, f"SELECT quote_literal({WEB_ROLE}) WHERE {MAY_BE_WEB_ROLE}").scalar()
     if found is None:
         return "'none'"
