@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
+from flask import current_app
 from sqlalchemy import Select, bindparam, false, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager
@@ -104,6 +106,30 @@ def require_unchanged(session: Session, verified: Verified) -> User:
     """
     user = session.scalars(_locked(select(User).where(User.id == verified.user_id))).one_or_none()
     return _unchanged(user, verified)
+
+
+def proof_of(password_hash: str) -> str:
+    """What tells whether a password is still the one that was verified, for somebody who signs in by several requests:
+    nothing can be guessed with it."""
+    key: bytes = current_app.config["SECRET_KEY"]
+    return hmac.digest(key, b"proof/" + password_hash.encode(), "sha256").hex()
+
+
+def recall(session: Session, user_id: UUID, proof: str) -> User:
+    """As :func:`require_unchanged`, in a later request than the one that verified the password. proof: as
+    :func:`proof_of` gave it."""
+    user = session.scalars(_locked(select(User).where(User.id == user_id))).one_or_none()
+    if user is None or user.disabled_at is not None or not hmac.compare_digest(proof_of(user.password_hash), proof):
+        raise refused()
+    return user
+
+
+def get_membership(session: Session, membership_id: UUID) -> Membership:
+    """A membership of the scope's tenant. Raises :class:`~app.errors.Unauthenticated` when it is none any more."""
+    membership = session.get(Membership, membership_id)
+    if membership is None or membership.disabled_at is not None:
+        raise refused()
+    return membership
 
 
 def _locked(statement: Select[Row]) -> Select[Row]:
