@@ -64,7 +64,7 @@ SYSTEM_SCOPES = [
     ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
     ("app/startup.py", "check_start"),  # registers the encryption key
     ("app/status/service.py", "_register_key_if_due"),
-    ("app/tenants/invitations.py", "_find"),  # finds out whose invitation a token is of
+    ("app/tenants/invitations.py", "look_up"),  # finds out whose invitation a token is of
     ("app/tenants/sign_up.py", "_require_free"),  # a subdomain differs from all other tenants'
     ("app/web.py", "_require_checked_keys"),
 ]
