@@ -55,6 +55,7 @@ SYSTEM_SCOPES = [
     ("app/identity/accounts.py", "_subdomains"),  # a password is not what any of the user's tenants is called
     ("app/identity/service.py", "authenticate"),  # finds out where the account's sessions are
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
+    ("app/identity/service.py", "memberships_of"),  # a user may belong to several tenants
     ("app/identity/service.py", "record_lock_out"),  # finds out which tenants to tell
     ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
@@ -64,7 +65,7 @@ SYSTEM_SCOPES = [
     ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
     ("app/startup.py", "check_start"),  # registers the encryption key
     ("app/status/service.py", "_register_key_if_due"),
-    ("app/tenants/invitations.py", "_find"),  # finds out whose invitation a token is of
+    ("app/tenants/invitations.py", "look_up"),  # finds out whose invitation a token is of
     ("app/tenants/sign_up.py", "_require_free"),  # a subdomain differs from all other tenants'
     ("app/web.py", "_require_checked_keys"),
 ]
