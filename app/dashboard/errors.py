@@ -15,7 +15,10 @@ _TEXTS: Final[Mapping[int, tuple[str, str]]] = {
     HTTPStatus.METHOD_NOT_ALLOWED: ("That does not work here", "Go back, and try it from the page."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("That is too much", "What you sent is larger than we take."),
     HTTPStatus.TOO_MANY_REQUESTS: ("Too many requests", ""),
-    HTTPStatus.INTERNAL_SERVER_ERROR: ("Something went wrong here", "It is our fault, and was logged. Nothing was lost."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: (
+        "Something went wrong here",
+        "It was logged, under the request below.",
+    ),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Not available at the moment", ""),
 }
 

@@ -13,18 +13,21 @@ from flask import flash, g, request
 from flask_wtf import FlaskForm
 from pydantic import BaseModel, ValidationError
 from wtforms import PasswordField
+from wtforms.validators import InputRequired
 
 from app.errors import FieldErrors, Problem
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
+EMPTY: Final = "Please fill this in."
+
 # What Pydantic's own messages say to programmers, for people. Messages of our own validators stay as they are.
 _PLAIN: Final = {
-    "missing": "Please fill this in.",
-    "string_too_short": "Please fill this in.",
-    "too_short": "Please fill this in.",
-    "none_required": "Please fill this in.",
-    "string_type": "Please fill this in.",
+    "missing": EMPTY,
+    "string_too_short": EMPTY,
+    "too_short": EMPTY,
+    "none_required": EMPTY,
+    "string_type": EMPTY,
     "string_too_long": "This is too long: at most {max_length} characters.",
     "too_long": "This is too long: at most {max_length} characters.",
     "literal_error": "Please choose one of these.",
@@ -32,17 +35,31 @@ _PLAIN: Final = {
 SECRETS: Final[set[str]] = set()  # the names of all fields that hold one, in whichever form
 
 
+def needed() -> InputRequired:
+    """Validates a field that must not be left empty."""
+    return InputRequired(EMPTY)
+
+
 class SecretField(PasswordField):
     """A secret that is entered: never written into a page, and not kept when a form has to be shown again."""
 
-    def __init__(self, label: str, *, autocomplete: str = "off", **options: Any) -> None:
+    def __init__(
+        self, label: str, validators: list[Any] | None = None, *, autocomplete: str = "off", **options: Any
+    ) -> None:
         # Password managers would offer the user's own password for what is none of theirs.
         given = {"autocomplete": autocomplete, "spellcheck": "false", **options.pop("render_kw", {})}
-        super().__init__(label, render_kw=given, **options)
+        super().__init__(label, validators, render_kw=given, **options)
 
 
-class Form(FlaskForm):  # type: ignore[misc]
+class Form(FlaskForm):
     """A form of a page."""
+
+    def __init__(
+        self, *, blank: bool = False, prefix: str = "", data: Mapping[str, Any] | None = None, obj: object = None
+    ) -> None:
+        """blank: nothing was sent that would belong to it. data, obj: what the fields hold until somebody types."""
+        given: dict[str, Any] = {"formdata": None} if blank else {}
+        super().__init__(obj=obj, prefix=prefix, data=data, **given)  # type: ignore[no-untyped-call]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -76,6 +93,10 @@ class Form(FlaskForm):  # type: ignore[misc]
                 self.form_errors.append(_sentence(error["message"]))
             else:
                 field.errors = [*field.errors, _sentence(error["message"])]
+
+    def text(self, name: str) -> str:
+        """What was typed into a field; an empty text for nothing."""
+        return str(self[name].data or "")
 
     def texts(self, *names: str) -> dict[str, Any]:
         """The values of these fields; None for those left empty."""

@@ -17,12 +17,11 @@ from typing import Final
 from flask import g, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from wtforms import EmailField, RadioField, StringField
-from wtforms.validators import InputRequired
 
 from app.audit.actors import Actor, act_as
 from app.dashboard import cookie
 from app.dashboard.cookie import Pending
-from app.dashboard.forms import SECRETS, Form, SecretField
+from app.dashboard.forms import SECRETS, Form, SecretField, needed
 from app.database import now
 from app.errors import NotFresh, Problem, TooManyRequests, Unauthenticated
 from app.extensions import db
@@ -39,16 +38,14 @@ TOO_LATE: Final = "That took too long: please start again."
 
 
 class PasswordForm(Form):
-    email = EmailField("E-mail address", [InputRequired("Please fill this in.")], render_kw={"autocomplete": "username"})
-    password = SecretField(
-        "Password", autocomplete="current-password", validators=[InputRequired("Please fill this in.")]
-    )
+    email = EmailField("E-mail address", [needed()], render_kw={"autocomplete": "username"})
+    password = SecretField("Password", [needed()], autocomplete="current-password")
 
 
 class CodeForm(Form):
     code = StringField(
         "Code",
-        [InputRequired("Please fill this in.")],
+        [needed()],
         description="Of your authenticator app, or one of your recovery codes.",
         render_kw={"autocomplete": "one-time-code", "spellcheck": "false"},
     )
@@ -59,9 +56,7 @@ class TenantForm(Form):
 
 
 class ProofForm(Form):
-    password = SecretField(
-        "Password", autocomplete="current-password", validators=[InputRequired("Please fill this in.")]
-    )
+    password = SecretField("Password", [needed()], autocomplete="current-password")
 
 
 class ProofWithCodeForm(ProofForm, CodeForm):
@@ -74,13 +69,13 @@ def sign_in(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
     enter: what makes it one.
     """
     if g.get("resumed") or request.method == "GET":
-        return _show(PasswordForm(None, prefix=PREFIX))
+        return _show(PasswordForm(blank=True, prefix=PREFIX))
     pending = Pending.recall()
     try:
         if PREFIX + "email" in request.form:
             answer = _take_password(enter)
         elif pending is None:
-            form = PasswordForm(None, prefix=PREFIX)
+            form = PasswordForm(blank=True, prefix=PREFIX)
             if _has_step_fields():
                 form.complain([{"field": "", "message": TOO_LATE}])
             answer = _show(form)
@@ -90,7 +85,7 @@ def sign_in(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
             answer = _take_tenant(pending, enter)
     except Unauthenticated as refusal:  # the password was changed meanwhile, or the user disabled
         Pending.forget()
-        form = PasswordForm(None, prefix=PREFIX)
+        form = PasswordForm(blank=True, prefix=PREFIX)
         form.refuse(refusal)
         answer = _show(form, HTTPStatus.UNAUTHORIZED)
     return answer
@@ -114,11 +109,11 @@ def proved() -> ResponseReturnValue | None:
         return _show(form)
     counting.count(Limit.SIGN_IN, counting.client_network())
     try:
-        verified = service.authenticate(db.session(), attempt, form.password.data)
+        verified = service.authenticate(db.session(), attempt, form.text("password"))
         if verified.has_second_factor:
             attempt.count_code(db.session())
         user = service.require_unchanged(db.session(), verified)
-        code = form.code.data if isinstance(form, ProofWithCodeForm) else None
+        code = form.text("code") if isinstance(form, ProofWithCodeForm) else None
         told = second_factor.use_code(db.session(), user, code)
     except Unauthenticated as refusal:
         refusals.record(asking.email, refusal)
@@ -148,11 +143,11 @@ def _take_password(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | N
     form = PasswordForm(prefix=PREFIX)
     if not form.validate():
         return _show(form)
-    account = service.account_of(form.email.data)
+    account = service.account_of(form.text("email"))
     attempt = throttle.Attempt(account, request.remote_addr)
     counting.count(Limit.SIGN_IN, counting.client_network())
     try:
-        verified = service.authenticate(db.session(), attempt, form.password.data)
+        verified = service.authenticate(db.session(), attempt, form.text("password"))
         if not service.memberships_of(db.session(), verified.user_id):
             raise service.refused()
     except Unauthenticated as refusal:
@@ -172,7 +167,7 @@ def _take_password(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | N
     )
     if pending.needs_code:
         pending.keep()
-        return _show(CodeForm(None, prefix=PREFIX))
+        return _show(CodeForm(blank=True, prefix=PREFIX))
     return _choose_tenant(pending, enter)
 
 
@@ -185,7 +180,7 @@ def _take_code(pending: Pending, enter: Callable[[SignedIn], None]) -> ResponseR
     try:
         attempt.count_code(db.session())
         user = _user_of(pending)
-        told = second_factor.use_code(db.session(), user, form.code.data)
+        told = second_factor.use_code(db.session(), user, form.text("code"))
         db.session.commit()
     except second_factor.CodeRefused as refusal:
         refusals.record(pending.account, refusal)
@@ -199,7 +194,7 @@ def _take_code(pending: Pending, enter: Callable[[SignedIn], None]) -> ResponseR
 
 def _take_tenant(pending: Pending, enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
     if pending.needs_code:
-        return _show(CodeForm(None, prefix=PREFIX))
+        return _show(CodeForm(blank=True, prefix=PREFIX))
     return _choose_tenant(pending, enter, request.form.get(PREFIX + "tenant"))
 
 
@@ -213,7 +208,7 @@ def _choose_tenant(
     matching = [one for one in choices if chosen == one.subdomain or going_on == one.tenant_id]
     if len(choices) != 1 and len(matching) != 1:
         pending.keep()
-        form = TenantForm(None, prefix=PREFIX)
+        form = TenantForm(blank=True, prefix=PREFIX)
         form.tenant.choices = [(one.subdomain, one.tenant_name) for one in choices]
         form.tenant.data = choices[0].subdomain if choices else None
         return _show(form)
@@ -242,7 +237,7 @@ def _user_of(pending: Pending) -> User:
 
 def _proof_form(*, sent: bool) -> ProofForm:
     kind = ProofWithCodeForm if current_membership().user.has_second_factor else ProofForm
-    return kind(prefix=PREFIX) if sent else kind(None, prefix=PREFIX)
+    return kind(blank=not sent, prefix=PREFIX)
 
 
 def _resume() -> ResponseReturnValue | None:
