@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from apiflask import APIFlask
-from flask import Blueprint
+from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
 from app.dashboard.views import overview, sign_in
 from app.identity import access as identity_access
 
-files = Blueprint("dashboard", __name__, static_folder="static", template_folder="templates")
+files = APIBlueprint("dashboard", __name__, static_folder="static", template_folder="templates", enable_openapi=False)
 
 # Every blueprint of pages, and who may use it.
 BLUEPRINTS: Final = (

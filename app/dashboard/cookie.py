@@ -18,6 +18,7 @@ from app.extensions import db
 from app.identity import sessions
 from app.identity.models import UserSession
 from app.identity.sessions import SignedIn
+from app.tenancy import tenant_scope
 
 PENDING_EXPIRES: Final = timedelta(minutes=5)
 
@@ -61,10 +62,13 @@ def find() -> SignedIn | None:
         user_id, tenant_id, session_id = (UUID(text) for text in session[_SUBJECT])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    try:
-        return sessions.find(db.session(), user_id, tenant_id, session_id)
-    except Unauthenticated:
-        return None
+    with tenant_scope(tenant_id):
+        try:
+            found = sessions.find(db.session(), user_id, tenant_id, session_id)
+        except Unauthenticated:
+            db.session.rollback()
+            return None
+    return found._replace(tenant_id=tenant_id)  # the very scope of the transaction: it need not be set again
 
 
 def last_tenant_id() -> UUID | None:
