@@ -15,7 +15,7 @@ from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
-from app.dashboard.views import overview, sign_in
+from app.dashboard.views import links, overview, second_factor, sign_in, sign_up, tenants
 from app.identity import access as identity_access
 
 files = APIBlueprint("dashboard", __name__, static_folder="static", template_folder="templates", enable_openapi=False)
@@ -24,7 +24,11 @@ files = APIBlueprint("dashboard", __name__, static_folder="static", template_fol
 BLUEPRINTS: Final = (
     (files, identity_access.public),
     (sign_in.pages, access.public_page),
+    (sign_up.pages, access.public_page),
+    (links.pages, access.public_page),
     (overview.pages, access.page),
+    (second_factor.pages, access.page),  # those of the account, of which it is a part
+    (tenants.pages, access.page),
 )
 
 
