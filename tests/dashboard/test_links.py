@@ -133,7 +133,7 @@ class TestInvitation:
         self.invite(alice, DORA)
         page = open_link(visitor, "/accept-invitation", mailbox.token(DORA))
         page = visitor.send(page, "Accept the invitation", 422, password="")
-        assert page.errors() == {"password": "Is needed: there is no account with this address yet."}
+        assert page.errors() == {"password": "Please fill this in."}
 
     @on_sqlite
     def test_whoever_was_signed_in_with_the_browser_is_not_any_more(self, app, alice, bob, bob_visits, mailbox):

@@ -7,7 +7,7 @@ mail scanner nor a glance uses a link up. No address of ours has the token in it
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, cast
 
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -57,9 +57,9 @@ class PasswordForm(UseForm):
 
 
 class JoiningForm(UseForm):
-    """password: of an account that is opened by this; whoever has one is not asked."""
+    """password: of an account that is opened by this; taken out for whoever has one."""
 
-    password = SecretField("Choose a password", autocomplete="new-password", description=NEW_PASSWORD)
+    password = SecretField("Choose a password", [needed()], autocomplete="new-password", description=NEW_PASSWORD)
 
 
 class ForgottenForm(Form):
@@ -89,6 +89,19 @@ def use_form(kind: type[UseForm], token: str) -> UseForm:
     form = kind(blank="understood" not in request.form)
     form.token.data = token
     return form
+
+
+def joining_form(kind: type[JoiningForm], token: str, has_account: bool) -> JoiningForm:
+    """As :func:`use_form`, without a password for who has an account."""
+    form = cast(JoiningForm, use_form(kind, token))
+    if has_account:
+        del form.password
+    return form
+
+
+def typed(form: Form, *names: str) -> dict[str, Any]:
+    """The values of those of the fields that the form has."""
+    return form.texts(*(name for name in names if name in form))
 
 
 def link_not_valid(refusal: LinkNotValid) -> ResponseReturnValue:
@@ -202,11 +215,10 @@ def accept_invitation() -> ResponseReturnValue:
     if not token:
         return show_accept_invitation()
     invitation = invitations.look_up(db.session(), token)
-    form = use_form(JoiningForm, token)
-    if is_understood(form) and (given := form.read(Confirmation, form.texts("token", "password"))):
-        password = None if invitation.has_account else given.given()["password"]
+    form = joining_form(JoiningForm, token, invitation.has_account)
+    if is_understood(form) and (given := form.read(Confirmation, typed(form, "token", "password"))):
         try:
-            membership = invitations.accept(db.session(), token, password)
+            membership = invitations.accept(db.session(), token, given.given().get("password"))
         except LinkNotValid:
             raise
         except (Invalid, Conflict) as refusal:

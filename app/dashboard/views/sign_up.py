@@ -15,9 +15,10 @@ from app.dashboard.views.links import (
     ask_for_link,
     is_understood,
     joined,
+    joining_form,
     link_not_valid,
     sent_token,
-    use_form,
+    typed,
 )
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
@@ -43,7 +44,7 @@ class SignUpForm(Form):
     tenant_name = StringField("Name of your company", [needed()], render_kw={"autocomplete": "organization"})
     subdomain = StringField("Short name", [needed()], description=WHAT_FOR, render_kw=SUBDOMAIN)
     email = EmailField("Your e-mail address", [needed()], render_kw={"autocomplete": "email"})
-    time_zone = SelectField("Time zone", choices=time_zone_choices, default="UTC", validate_choice=False)
+    time_zone = SelectField("Time zone", [needed()], choices=time_zone_choices, default="UTC", validate_choice=False)
 
 
 class ConfirmationForm(JoiningForm):
@@ -93,12 +94,12 @@ def confirm() -> ResponseReturnValue:
     if not token:
         return ask_for_link("Confirm your address")
     wanted = service.look_up(db.session(), token)
-    form = use_form(ConfirmationForm, token)
+    form = joining_form(ConfirmationForm, token, wanted.has_account)
+    form["subdomain"].flags.required = True  # where it is shown
     choose_another = "subdomain" in request.form
-    if is_understood(form) and (given := form.read(SignUpConfirmation, form.texts("token", "password", "subdomain"))):
-        password = None if wanted.has_account else given.given()["password"]
+    if is_understood(form) and (given := form.read(SignUpConfirmation, typed(form, "token", "password", "subdomain"))):
         try:
-            membership = service.confirm(db.session(), token, password, given.subdomain)
+            membership = service.confirm(db.session(), token, given.given().get("password"), given.subdomain)
         except LinkNotValid:
             raise
         except Conflict as refusal:
