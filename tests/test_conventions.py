@@ -22,7 +22,7 @@ from app.tenancy import TenantOwned
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
-PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.with_refresh_token}
+PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.signed_in_owner, access.with_refresh_token}
 PAGES = {pages.page, pages.page_for_owners_and_admins, pages.page_for_owners}  # with the browser's cookie
 OPEN_TO_ALL = {access.public, pages.public_page}
 DECLARATIONS = WITHOUT_TOKEN | PEOPLE_ONLY | PAGES | OPEN_TO_ALL | {access.any_role, access.owner_or_admin}
@@ -82,7 +82,7 @@ WEB_PRIVILEGES = {
     "audit_seals": set(),
     "calls": {"SELECT", "INSERT", "UPDATE"},
     "encryption_keys": {"SELECT"},
-    "encryption_rotations": set(),
+    "encryption_rotations": {"SELECT"},
     "invitations": {"SELECT", "INSERT", "DELETE"},
     "mails": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "memberships": {"SELECT", "INSERT", "UPDATE", "DELETE"},
