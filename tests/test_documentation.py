@@ -7,7 +7,6 @@ import pytest
 
 from tests.conftest import make_settings, running
 
-
 BLOCKS = {"p", "h4", "figure", "dl"}
 
 
