@@ -14,7 +14,7 @@ from app.config import PROJECT
 from tests.servers import free_port
 from tests.test_serving import GUNICORN, environment, wait_for_answer
 
-MAIL = re.compile(r"^-{30} mail\nFrom: .*\nTo: (.*)\nSubject: (.*)\n\n(.*?)\n-{30}$", re.MULTILINE | re.DOTALL)
+MAIL = re.compile(r"^-{30} mail\nFrom: .*\nTo: (.*)\nSubject: (.*)\n\n((?:.*\n)*?)-{30}$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Mail:
 
     @property
     def link(self) -> str:
-        """The one link that the mail has."""
-        (link,) = re.findall(r"https?://\S+", self.text)
+        """The one with a token in it."""
+        (link,) = re.findall(r"http://\S+#\S+", self.text)
         return link
 
 

@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, Response, WebError
 
 PATIENCE: Final = 15_000  # milliseconds, for whatever a test waits for
-# The browser tells of most violations itself, but not of all: not of those that a script waits for, nor of one that
-# comes from a page without a console.
+# The browser tells of a violation in words that differ from one directive and version to the next; these do not.
 TELL_OF_VIOLATIONS: Final = """
 document.addEventListener("securitypolicyviolation", (event) => {
     console.error(`violation of the policy: ${event.violatedDirective} forbids ${event.blockedURI}`);
