@@ -37,6 +37,7 @@ from app.identity.passwords import hash_password
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
 from tests.servers import FAST_BUT_NOT_DURABLE, Postgres, PostgresClient, Redis
+from tests.servers.browser import provide_chromium
 
 
 class Servers:
@@ -62,8 +63,6 @@ class Servers:
         """
         if not self._chromium_provided and any(name.startswith("tests/browser/") for name in collected):
             self._chromium_provided = True
-            from tests.servers.browser import provide_chromium  # loaded for nothing in every other run
-
             provide_chromium(config.get_terminal_writer().line)
 
 

@@ -7,13 +7,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
 ON_THE_PATH = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ON_A_MAC = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
 )
+# Asked in a process of its own: here a browser may be open already, and its loop suffers no other.
+WHERE_PLAYWRIGHT_HAS_IT = """
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright:
+    print(playwright.chromium.executable_path)
+"""
 MISSING = (
     "Chromium is missing: `apt install chromium` (Debian) or `brew install --cask google-chrome` (macOS), or "
     "`.venv/bin/python -m playwright install --with-deps chromium`."
@@ -48,8 +52,8 @@ def _from_system() -> str | None:
 
 
 def _from_playwright() -> str | None:
-    with sync_playwright() as playwright:
-        program = playwright.chromium.executable_path
+    asked = subprocess.run([sys.executable, "-c", WHERE_PLAYWRIGHT_HAS_IT], capture_output=True, text=True, check=True)
+    program = asked.stdout.strip()
     return program if Path(program).exists() else None
 
 
