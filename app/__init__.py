@@ -6,7 +6,7 @@ from typing import cast
 
 from apiflask import APIFlask
 
-from app import audit, cors, errors, extensions, openapi, tenancy, web
+from app import audit, cors, dashboard, errors, extensions, openapi, tenancy, web
 from app.api_keys.api import api as api_keys_api
 from app.audit.api import api as audit_api
 from app.calls.api import api as calls_api
@@ -63,6 +63,7 @@ BLUEPRINTS = (
     (hooks_api, access.phone_system),
     (status_api, access.public),
     (documentation_api, access.public),
+    *dashboard.BLUEPRINTS,
 )
 
 COMMANDS = (
@@ -82,13 +83,23 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     put things right must work while it fails. Until it is made, no request is served.
     """
     settings = settings or load_settings()
-    app = APIFlask("app", title="AudiaPro", version="0.1.0", docs_path=None, static_folder=cast(str, None))
+    app = APIFlask(
+        "app",
+        title="AudiaPro",
+        version="0.1.0",
+        docs_path=None,
+        static_folder=cast(str, None),
+        static_url_path="/static",
+    )
     app.json_provider_class = StrictJSONProvider
     app.json = StrictJSONProvider(app)
     app.request_class = StrictJSONRequest
     jwt_secrets = [settings.jwt_secret_key, *settings.jwt_secret_key_fallbacks]
     app.config.from_mapping(
         SECRET_KEY=tokens.derive_key(settings.jwt_secret_key, "audiapro/flask-session"),
+        SECRET_KEY_FALLBACKS=[
+            tokens.derive_key(secret, "audiapro/flask-session") for secret in settings.jwt_secret_key_fallbacks
+        ],
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(
             settings.database_url, pooled=settings.rotation_database_url is not None
@@ -113,6 +124,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     openapi.init_app(app)
     for blueprint, who in BLUEPRINTS:
         access.register(app, blueprint, who)
+    dashboard.init_app(app, https_only=settings.environment == "production")
     for commands in COMMANDS:
         app.register_blueprint(commands)
     return app

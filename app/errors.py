@@ -1,4 +1,4 @@
-"""One error shape for the API: RFC 9457 problem details.
+"""One error shape for the API: RFC 9457 problem details; one page for people: see :mod:`app.dashboard.errors`.
 
 Whatever goes wrong, the answer is ``application/problem+json`` with ``type``, ``title``, ``status``, ``detail`` and
 ``request_id``, and ``errors`` for invalid input. A detail is written by us; what a driver or a library says stays in
@@ -125,7 +125,10 @@ def init_app(app: APIFlask) -> None:
 def problem(
     status: int, detail: str, errors: FieldErrors | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An answer in the one shape of errors."""
+    """An answer in the one shape of errors; or a page that says the same, to whoever looks at one."""
+    shown: Response | None = current_app.extensions["error_page"](status, detail, headers or {})
+    if shown is not None:
+        return shown
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

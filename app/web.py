@@ -25,6 +25,14 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+# For pages: what is theirs comes from here alone; nothing in them is script or style but what files say. Bootstrap's
+# stylesheet has small images in itself, and so has the page that shows a QR code.
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",  # without it a browser would not say either whence a form was sent
+    "Cache-Control": "no-store",
+}
 STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000; includeSubDomains"
 
 # Blueprints that say what the service is and how it is, also when it is not well.
@@ -112,6 +120,9 @@ def _commit_what_was_read(response: Response) -> Response:
 
 
 def _set_headers(response: Response) -> Response:
+    if response.mimetype == "text/html" and request.method != "OPTIONS":
+        for name, value in PAGE_HEADERS.items():
+            response.headers.setdefault(name, value)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if request.path.startswith(("/api/", "/hooks/")):

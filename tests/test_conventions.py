@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, inspect, select, text
 
 from app import BLUEPRINTS
 from app.config import VARIABLES
+from app.dashboard import access as pages
 from app.encryption import inventory
 from app.extensions import db
 from app.identity import access
@@ -22,7 +23,9 @@ from app.tenancy import TenantOwned
 ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
 PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.with_refresh_token}
-DECLARATIONS = WITHOUT_TOKEN | PEOPLE_ONLY | {access.any_role, access.owner_or_admin}
+PAGES = {pages.page, pages.page_for_owners_and_admins, pages.page_for_owners}  # with the browser's cookie
+OPEN_TO_ALL = {access.public, pages.public_page}
+DECLARATIONS = WITHOUT_TOKEN | PEOPLE_ONLY | PAGES | OPEN_TO_ALL | {access.any_role, access.owner_or_admin}
 
 # What Alice makes, by blueprint, for Charlie to try his hand at.
 OBJECTS = {
@@ -55,6 +58,7 @@ SYSTEM_SCOPES = [
     ("app/identity/accounts.py", "_subdomains"),  # a password is not what any of the user's tenants is called
     ("app/identity/service.py", "authenticate"),  # finds out where the account's sessions are
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
+    ("app/identity/service.py", "memberships_of"),  # a user may belong to several tenants
     ("app/identity/service.py", "record_lock_out"),  # finds out which tenants to tell
     ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
@@ -64,7 +68,7 @@ SYSTEM_SCOPES = [
     ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
     ("app/startup.py", "check_start"),  # registers the encryption key
     ("app/status/service.py", "_register_key_if_due"),
-    ("app/tenants/invitations.py", "_find"),  # finds out whose invitation a token is of
+    ("app/tenants/invitations.py", "look_up"),  # finds out whose invitation a token is of
     ("app/tenants/sign_up.py", "_require_free"),  # a subdomain differs from all other tenants'
     ("app/web.py", "_require_checked_keys"),
 ]
@@ -101,18 +105,26 @@ def tenant_models():
 def test_every_blueprint_with_routes_declares_who_may_use_it(app):
     assert {who for _, who in BLUEPRINTS} <= DECLARATIONS
     routed = {rule.endpoint.partition(".")[0] for rule in app.url_map.iter_rules()}
-    assert routed - {"openapi"} == set(app.extensions["access"])  # the description of the API is for everybody
+    files = {"openapi", "bootstrap"}  # the description of the API and Bootstrap's files are for everybody
+    assert routed - files == set(app.extensions["access"]) - files
     assert len(BLUEPRINTS) == len({blueprint.name for blueprint, _ in BLUEPRINTS})
 
 
 def test_what_is_declared_is_asked_before_any_view_is_run(app, client):
-    open_to_all = {"openapi"} | {name for name, who in app.extensions["access"].items() if who is access.public}
+    declared = {"openapi": access.public} | app.extensions["access"]
     for rule in app.url_map.iter_rules():
-        if rule.endpoint.partition(".")[0] in open_to_all:
+        who = declared[rule.endpoint.partition(".")[0]]
+        if who in OPEN_TO_ALL:
             continue
         url = re.sub(r"<[^>]+>", str(UUID(int=0)), rule.rule)
         for method in rule.methods - {"OPTIONS"}:
-            assert client.open(url, method=method).status_code == 401, (method, url)
+            answer = client.open(url, method=method)
+            if who not in PAGES:
+                assert answer.status_code == 401, (method, url)
+            elif method == "POST":  # what was typed waits for whoever signs in
+                assert "<h1>Sign in</h1>" in answer.text, (method, url)
+            else:
+                assert answer.headers["Location"] == f"/sign-in?next={url}", (method, url)
 
 
 def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, bob, charlie):
@@ -153,7 +165,7 @@ def test_every_route_of_a_tenant_says_what_it_costs(app):
         undeclared = [
             rule.endpoint
             for rule in app.url_map.iter_rules()
-            if app.extensions["access"].get(rule.endpoint.partition(".")[0], access.public) is not access.public
+            if app.extensions["access"].get(rule.endpoint.partition(".")[0], access.public) not in OPEN_TO_ALL
             and cost_of(rule.endpoint) is None
         ]
     assert undeclared == [], "say @costs(…) beside the route: see app/limits/budget.py"

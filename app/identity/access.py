@@ -12,6 +12,7 @@ from uuid import UUID
 
 from apiflask import APIFlask
 from flask import Blueprint, g, request
+from flask.typing import ResponseReturnValue
 
 from app.api_keys import authentication
 from app.audit.actors import Actor, act_as
@@ -29,12 +30,13 @@ log = logging.getLogger(__name__)
 FRESH: Final = timedelta(minutes=5)
 NOT_FRESH: Final = "No valid token, or its user has to prove once more who they are: see `POST /api/reauthenticate`"
 
-Who = Callable[[], None]
+Who = Callable[[], ResponseReturnValue | None]
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def register(app: APIFlask, blueprint: Blueprint, who: Who) -> None:
-    """Register a blueprint for those whom ``who`` lets pass; it raises for everybody else, before any view is run."""
+    """Register a blueprint for those whom ``who`` lets pass; for everybody else it raises, or answers, before any view
+    is run."""
     app.register_blueprint(blueprint)
     app.before_request_funcs[blueprint.name].insert(0, who)
     app.extensions.setdefault("access", {})[blueprint.name] = who

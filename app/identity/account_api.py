@@ -7,9 +7,8 @@ from flask import request
 
 from app.errors import Unauthenticated
 from app.extensions import db
-from app.identity import accounts, throttle
+from app.identity import accounts, refusals, throttle
 from app.identity.access import current_membership, current_session, fresh
-from app.identity.api import record_refusal
 from app.identity.schemas import EmailAddress, MailOnItsWay, PasswordChange, Token, TokenAndPassword
 from app.identity.service import canonical_email
 from app.limits.budget import costs
@@ -89,7 +88,7 @@ def change_password(json_data: PasswordChange) -> tuple[str, int]:
     try:
         accounts.change_password(db.session(), current_membership(), attempt, current, password, keep=asking.id)
     except Unauthenticated as refusal:
-        record_refusal(asking.email, refusal)
+        refusals.record(asking.email, refusal)
         raise
     return "", 204
 

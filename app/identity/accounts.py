@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, String, Uuid, delete, insert, literal, or_, select, update
@@ -60,16 +60,19 @@ def reset_password(session: Session, token: str, password: str, address: str | N
 
     address: of the client. Raises :class:`LinkNotValid` and :class:`~app.errors.Invalid`.
     """
-    good = _good(token, Purpose.RESET_PASSWORD)
-    email = session.scalar(select(User.email).join(OneTimeToken, OneTimeToken.user_id == User.id).where(*good))
+    email = look_up_reset(session, token)
     subdomains = _subdomains(session, email)
     session.rollback()
-    if email is None:
-        raise LinkNotValid
     password_hash = hash_password(password, email=email, subdomains=subdomains)
     user_id, _ = _use_token(session, token, Purpose.RESET_PASSWORD)
     throttle.forgive(session, email, address)
     _replace_password(session, user_id, password_hash, "password.reset")
+
+
+def look_up_reset(session: Session, token: str) -> str:
+    """The address of the user to whom ``token`` was mailed to set a new password. Uses nothing up, and ends the
+    transaction. Raises :class:`LinkNotValid`."""
+    return _look_up(session, token, Purpose.RESET_PASSWORD).email
 
 
 def change_password(
@@ -136,25 +139,45 @@ def change_email(session: Session, token: str) -> None:
     session.commit()
 
 
-def prepare_account(session: Session, email: str, password: str | None, subdomain: str) -> str | None:
-    """The hash of the password with which whoever has confirmed ``email`` begins, or None for somebody who has an
-    account, and keeps its password. Ends the transaction.
+class EmailChange(NamedTuple):
+    """The address that a user has, and the one that it is to be changed to."""
 
-    subdomain: of the tenant that the account is for.
-    Raises :class:`~app.errors.Invalid` for a password that is missing, or too much, or cannot be used, and
-    :class:`LinkNotValid` for a user who is disabled.
+    present: str
+    new: str
+
+
+def look_up_email_change(session: Session, token: str) -> EmailChange:
+    """What :func:`change_email` would do. Uses nothing up, and ends the transaction. Raises :class:`LinkNotValid`."""
+    found = _look_up(session, token, Purpose.CHANGE_EMAIL)
+    return EmailChange(found.email, str(found.new_email))
+
+
+def has_account(session: Session, email: str) -> bool:
+    """Whether there is an account with that address, to tell whoever has shown that it is theirs. Ends the transaction.
+
+    Raises :class:`LinkNotValid` for a user who is disabled.
     """
     found = session.execute(select(User.disabled_at).where(User.email == email)).one_or_none()
     session.rollback()
-    if found is None:
-        if password is None:
-            raise _password_problem("is needed: there is no account with this address yet")
-        return hash_password(password, email=email, subdomains=[subdomain])
-    if found.disabled_at is not None:
+    if found is not None and found.disabled_at is not None:
         raise LinkNotValid
-    if password is not None:
-        raise _password_problem("must be left out: there is an account with this address, which keeps its password")
-    return None
+    return found is not None
+
+
+def prepare_account(email: str, has_account: bool, password: str | None, subdomain: str) -> str | None:
+    """The hash of the password with which whoever has confirmed ``email`` begins, or None for somebody who has an
+    account, and keeps its password. Takes long: no transaction should be open.
+
+    has_account: as the function of that name tells it. subdomain: of the tenant that the account is for.
+    Raises :class:`~app.errors.Invalid` for a password that is missing, or too much, or cannot be used.
+    """
+    if has_account:
+        if password is not None:
+            raise _password_problem("must be left out: there is an account with this address, which keeps its password")
+        return None
+    if password is None:
+        raise _password_problem("is needed: there is no account with this address yet")
+    return hash_password(password, email=email, subdomains=[subdomain])
 
 
 def open_account(session: Session, email: str, password_hash: str | None) -> User:
@@ -171,7 +194,7 @@ def _password_problem(message: str) -> Invalid:
     return Invalid("The request does not fit the account.", [{"field": "password", "message": message}])
 
 
-def _subdomains(session: Session, email: str | None) -> Sequence[str]:
+def _subdomains(session: Session, email: str) -> Sequence[str]:
     """Of the tenants that the account belongs to."""
     found = select(Tenant.subdomain).join(Membership, Membership.tenant_id == Tenant.id).join(Membership.user)
     with system_scope():  # they may be several, and a link in a mail is of none
@@ -225,14 +248,36 @@ def _good(token: str, purpose: Purpose) -> tuple[ColumnElement[bool], ...]:
     )
 
 
+class _Behind(NamedTuple):
+    """Whose a token is, and the address that it is about, if it is about one."""
+
+    user_id: UUID
+    email: str
+    new_email: str | None
+
+
+def _behind(token: str, purpose: Purpose) -> Select[UUID, str, str | None]:
+    """Selects what :class:`_Behind` holds, of a token that can still be used."""
+    new_email = OneTimeToken.email.label("new_email")
+    found = select(User.id, User.email, new_email).join(OneTimeToken, OneTimeToken.user_id == User.id)
+    return found.where(*_good(token, purpose))
+
+
+def _look_up(session: Session, token: str, purpose: Purpose) -> _Behind:
+    """Ends the transaction. Raises :class:`LinkNotValid`."""
+    found = session.execute(_behind(token, purpose)).one_or_none()
+    session.rollback()
+    if found is None:
+        raise LinkNotValid
+    return _Behind._make(found)
+
+
 def _use_token(session: Session, token: str, purpose: Purpose) -> tuple[UUID, str | None]:
     """Use the token up: the id of its user, who is the one that acts from here on, and the address that it is about.
     Raises :class:`LinkNotValid`."""
-    good = _good(token, purpose)
     # The user is locked before the token, as everywhere: else two might wait for each other.
-    owner = select(User.id, User.email).join(OneTimeToken, OneTimeToken.user_id == User.id).where(*good)
-    user = session.execute(owner.with_for_update(of=User)).one_or_none()
-    used = delete(OneTimeToken).where(*good).returning(OneTimeToken.email)
+    user = session.execute(_behind(token, purpose).with_for_update(of=User)).one_or_none()
+    used = delete(OneTimeToken).where(*_good(token, purpose)).returning(OneTimeToken.email)
     found = session.execute(used.execution_options(synchronize_session=False)).one_or_none()
     if user is None or found is None:
         session.rollback()

@@ -9,11 +9,10 @@ from apiflask import APIBlueprint
 from flask import request
 
 from app.audit.actors import Actor, act_as
-from app.audit.requests import refusal_is_recorded
 from app.database import now
-from app.errors import Problem, TooManyRequests, Unauthenticated
+from app.errors import TooManyRequests, Unauthenticated
 from app.extensions import db
-from app.identity import second_factor, service, sessions, throttle, tokens
+from app.identity import refusals, second_factor, service, sessions, throttle, tokens
 from app.identity.access import current_membership, current_session, current_token_id
 from app.identity.models import UserSession
 from app.identity.schemas import Credentials, Me, Proof, SessionOut, Tokens
@@ -52,11 +51,10 @@ def sign_in(json_data: Credentials) -> dict[str, Any]:
         membership = service.choose_membership(session, verified, json_data.tenant)
         told = second_factor.use_code(session, membership.user, code_in(json_data))
     except (Unauthenticated, service.TenantNeeded) as refusal:
-        record_refusal(account, refusal, json_data.tenant)
+        refusals.record(account, refusal, json_data.tenant)
         raise
     except TooManyRequests:
-        service.record_lock_out(session, account)
-        refusal_is_recorded()
+        refusals.record_lock_out(account)
         raise
     enter_tenant_scope(membership.tenant_id)
     act_as(Actor("user", verified.user_id, account))
@@ -100,7 +98,7 @@ def prove(json_data: Proof) -> tuple[str, int]:
         user = service.require_unchanged(db.session(), verified)
         told = second_factor.use_code(db.session(), user, code_in(json_data))
     except Unauthenticated as refusal:
-        record_refusal(asking.email, refusal)
+        refusals.record(asking.email, refusal)
         raise
     attempt.succeeded(db.session())
     sessions.set_authenticated(db.session(), asking.id, told)
@@ -162,14 +160,6 @@ def show() -> dict[str, Any]:
 def code_in(body: Credentials | Proof) -> str | None:
     """The code of the second factor that was sent."""
     return body.code.get_secret_value() if body.code is not None else None
-
-
-def record_refusal(account: str, refusal: Problem, subdomain: str | None = None) -> None:
-    """Record that whoever makes the request did not prove to be who has that account. subdomain: of the tenant that
-    they named."""
-    reason = refusal.reason if isinstance(refusal, second_factor.CodeRefused | service.TenantNeeded) else None
-    service.record_refusal(db.session(), account, reason, subdomain)
-    refusal_is_recorded()
 
 
 def _tokens(it: UserSession, user_id: UUID) -> dict[str, Any]:

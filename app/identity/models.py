@@ -100,7 +100,8 @@ class OneTimeToken(Model):
 class UserSession(TenantOwned, Model):
     """A sign-in of a member; see :mod:`app.identity.sessions`. It goes when the membership does.
 
-    refresh_id: the ``jti`` of the one refresh token that is still good. used_at: when it was given out.
+    refresh_id: the ``jti`` of the one refresh token that is still good. used_at: when it was given out, or, of a
+    session that nobody renews, when it was last used, to the minute.
     authenticated_at: when its user last proved who they are, at the sign-in or since; None where an older release of
     ours has not written it down.
     """

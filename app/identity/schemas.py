@@ -86,7 +86,7 @@ class SessionOut(Output):
     id: UUID
     tenant: TenantOut
     started_at: datetime
-    used_at: datetime = Field(description="When it was last renewed")
+    used_at: datetime = Field(description="When it was last renewed, or, in a browser, used, to the minute")
     address: str | None = Field(examples=["203.0.113.7"], description="Where it was started from")
     user_agent: str = Field(examples=["curl/8.14"], description="What it was started with")
     current: bool = Field(description="Whether it is the one that asks")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import Select, bindparam, false, select, update
+from flask import current_app
+from sqlalchemy import Select, bindparam, false, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager
 
@@ -16,7 +19,7 @@ from app.audit import tally
 from app.database import now
 from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
-from app.identity.models import Membership, Role, User
+from app.identity.models import Membership, Role, User, UserSession
 from app.identity.passwords import hash_password, is_outdated, renew_hash, verify_password
 from app.identity.throttle import Attempt, remove_expired
 from app.identity.trail import record_for_each_tenant
@@ -106,6 +109,30 @@ def require_unchanged(session: Session, verified: Verified) -> User:
     return _unchanged(user, verified)
 
 
+def proof_of(password_hash: str) -> str:
+    """What tells whether a password is still the one that was verified, for somebody who signs in by several requests:
+    nothing can be guessed with it."""
+    key: bytes = current_app.config["SECRET_KEY"]
+    return hmac.digest(key, b"proof/" + password_hash.encode(), "sha256").hex()
+
+
+def recall(session: Session, user_id: UUID, proof: str) -> User:
+    """As :func:`require_unchanged`, in a later request than the one that verified the password. proof: as
+    :func:`proof_of` gave it."""
+    user = session.scalars(_locked(select(User).where(User.id == user_id))).one_or_none()
+    if user is None or user.disabled_at is not None or not hmac.compare_digest(proof_of(user.password_hash), proof):
+        raise refused()
+    return user
+
+
+def get_membership(session: Session, membership_id: UUID) -> Membership:
+    """A membership of the scope's tenant. Raises :class:`~app.errors.Unauthenticated` when it is none any more."""
+    membership = session.get(Membership, membership_id)
+    if membership is None or membership.disabled_at is not None:
+        raise refused()
+    return membership
+
+
 def _locked(statement: Select[Row]) -> Select[Row]:
     """Not shared: two who sign in at once with a code would wait for each other to use it up."""
     return statement.with_for_update(of=User, key_share=True).execution_options(populate_existing=True)
@@ -145,6 +172,37 @@ _MEMBERSHIPS: Final = _locked(
     .limit(2)
 )
 _MEMBERSHIP: Final = _MEMBERSHIPS.where(Tenant.subdomain == bindparam("subdomain"))
+
+
+class Choice(NamedTuple):
+    """A tenant that a user may go on to. last_used_at: when they last were there, as far as sessions are still known;
+    None for never."""
+
+    membership_id: UUID
+    tenant_id: UUID
+    tenant_name: str
+    subdomain: str
+    role: Role
+    last_used_at: datetime | None
+
+
+def memberships_of(session: Session, user_id: UUID) -> list[Choice]:
+    """The tenants that a user may choose from, the most recently used first, then by name: none of those where they are
+    disabled, or which are suspended."""
+    last_used = func.max(UserSession.used_at).label("last_used_at")
+    statement = (
+        select(Membership.id, Tenant.id, Tenant.name, Tenant.subdomain, Membership.role, last_used)
+        .join(Membership.user)
+        .join(Membership.tenant)
+        .outerjoin(UserSession, UserSession.membership_id == Membership.id)
+        .where(Membership.user_id == user_id, Membership.disabled_at.is_(None), User.disabled_at.is_(None))
+        .where(Tenant.suspended_at.is_(None))
+        .group_by(Membership.id, Tenant.id)
+        .order_by(last_used.desc().nulls_last(), Tenant.name, Tenant.subdomain)
+    )
+    with system_scope():  # they are several
+        rows = session.execute(statement).all()
+    return [Choice(*row[:4], Role(row.role), row.last_used_at) for row in rows]
 
 
 def refused() -> Unauthenticated:

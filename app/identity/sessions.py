@@ -1,6 +1,7 @@
 """Sessions: a sign-in, from its start until it is ended, idle for too long, or too old.
 
-The refresh tokens of a session are one family. Each is good for one use, which gives the next; one that is used again
+A session is used by renewing it, or, in a browser, which has nothing to renew it with, by each request. The refresh
+tokens of a session are one family. Each is good for one use, which gives the next; one that is used again
 was copied, and nobody can tell by whom it was used first: that ends the session.
 """
 
@@ -27,12 +28,13 @@ from app.pagination import Listing, PageQuery
 from app.tenancy import system_scope
 
 LONGEST_USER_AGENT: Final = 255
+NOTED_ONCE_IN: Final = timedelta(minutes=1)
 KEPT: Final = timedelta(days=30)  # after its end, for whoever has to find out what happened
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """How long a session lasts at the most, and how long without its refresh token being used."""
+    """How long a session lasts at the most, and how long without being used."""
 
     absolute: timedelta
     idle: timedelta
@@ -53,18 +55,23 @@ def start(
     address: str | None,
     user_agent: str,
     details: Mapping[str, Any] | None = None,
+    continues: SignedIn | None = None,
 ) -> UserSession:
     """A new session, committed. address, user_agent: of the client, for its user to tell sessions apart. details: for
-    the audit trail."""
+    the audit trail.
+
+    continues: the session from which its user changes to another of their tenants, without any proof of who they are:
+    the new one is as fresh and as old as that.
+    """
     moment = now()
     started = UserSession(
         id=uuid7(),
         tenant_id=membership.tenant_id,
         membership_id=membership.id,
         refresh_id=uuid4(),
-        started_at=moment,
+        started_at=moment if continues is None else continues.started_at,
         used_at=moment,
-        authenticated_at=moment,
+        authenticated_at=moment if continues is None else continues.authenticated_at,
         address=address,
         user_agent=_printable(user_agent)[:LONGEST_USER_AGENT],
     )
@@ -85,6 +92,8 @@ class SignedIn(NamedTuple):
     """Who a session is of, as they are now."""
 
     id: UUID
+    started_at: datetime
+    used_at: datetime
     authenticated_at: datetime | None
     membership_id: UUID
     user_id: UUID
@@ -111,6 +120,20 @@ def find(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> 
     if found is None:
         raise _ended()
     return SignedIn._make(found)
+
+
+def note_use(session: Session, signed_in: SignedIn) -> None:
+    """Write down that a session is used that nobody renews, once a minute at the most: it is idle from then on. Where
+    it writes it ends the transaction before, so that on SQLite one that has only read so far need not become one that
+    writes."""
+    moment = now()
+    before = moment - NOTED_ONCE_IN
+    if signed_in.used_at >= before:
+        return
+    session.commit()
+    not_noted = UserSession.id == signed_in.id, UserSession.used_at < before
+    session.execute(update(UserSession).where(*not_noted).values(used_at=moment))
+    session.commit()
 
 
 def get_membership(session: Session, signed_in: SignedIn) -> Membership:
@@ -218,6 +241,8 @@ _SESSIONS, _MEMBERSHIPS, _USERS, _TENANTS = (
 _FIND: Final = (
     select(
         _SESSIONS.c.id,
+        _SESSIONS.c.started_at,
+        _SESSIONS.c.used_at,
         _SESSIONS.c.authenticated_at,
         _MEMBERSHIPS.c.id,
         _USERS.c.id,

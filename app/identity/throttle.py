@@ -8,6 +8,7 @@ password by the link that was mailed to the account has one, too.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -27,6 +28,8 @@ from app.tenancy import current_scope, system_scope
 
 KNOWN: Final = timedelta(days=30)
 ANYWHERE: Final = "anywhere"
+PASSWORD: Final = "e-mail"  # as it is hashed with the address
+CODE: Final = "code"
 REMOVED_AT_ONCE: Final = 100
 
 _ALLOWANCES: Final = SignInAllowance.metadata.tables["sign_in_allowances"]
@@ -38,29 +41,31 @@ class Attempt:
     It counts as a failure until it succeeds: so any number of guesses at the same time are counted before the first of
     them is verified. Codes of the second factor are counted apart: :func:`forgive` is for passwords, or whoever reads
     the account's mail would have any number of guesses at its codes.
+
+    counted: of an attempt that goes on in another request: which allowances it counts for so far, what of and where.
     """
 
-    def __init__(self, account: str, address: str | None) -> None:
+    def __init__(self, account: str, address: str | None, counted: Iterable[tuple[str, str]] = ()) -> None:
         self.account, self._here = account, network_of(address)
-        self._counted: list[tuple[str, str]] = []  # the keys of the allowances
+        self.counted = list(counted)
 
     def count(self, session: Session) -> None:
         """Count it, committed. Does the same work whether or not there is such an account.
 
         Raises :class:`~app.errors.TooManyRequests` when there were too many.
         """
-        self._count(session, _hash(self.account))
+        self._count(session, PASSWORD)
 
     def count_code(self, session: Session) -> None:
         """Count that it comes with a code of the second factor, for an account that has one. The rest as above."""
-        self._count(session, _hash(self.account, kind="code"))
+        self._count(session, CODE)
 
-    def _count(self, session: Session, key: str) -> None:
-        moment, window = now(), _window()
+    def _count(self, session: Session, kind: str) -> None:
+        moment, window, key = now(), _window(), _hash(self.account, kind)
         with system_scope():  # a user's sessions may be in several tenants
             networks = _known_networks(session, self.account, key, moment)
             network = self._here if self._here in networks else ANYWHERE
-            self._counted.append((key, network))
+            self.counted.append((kind, network))
             failures, began_at = _count_failure(session, key, network, moment)
             session.commit()
         if failures > counting.rate(Limit.SIGN_IN_FAILURES).amount:
@@ -70,7 +75,8 @@ class Attempt:
     def succeeded(self, session: Session) -> None:
         """Forget the failures. Not committed: to be called before the session is started that makes the network a known
         one."""
-        session.connection().execute(_FORGET, [{"account": key, "network": network} for key, network in self._counted])
+        allowances = [{"account": _hash(self.account, kind), "network": network} for kind, network in self.counted]
+        session.connection().execute(_FORGET, allowances)
 
 
 def forgive(session: Session, account: str, address: str | None) -> None:
@@ -182,7 +188,7 @@ def _window() -> timedelta:
     return timedelta(seconds=counting.rate(Limit.SIGN_IN_FAILURES).get_expiry())
 
 
-def _hash(email: str, kind: str = "e-mail") -> str:
+def _hash(email: str, kind: str = PASSWORD) -> str:
     """What stands for an e-mail address, whether or not it is a user's: the storage need not know who our users are."""
     key: bytes = current_app.config["SECRET_KEY"]
     return hmac.digest(key, f"{kind}/{email}".encode("utf-8", "surrogatepass"), "sha256").hex()

@@ -93,6 +93,41 @@ def _require_right_to(session: Session, actor: Membership, role: str | None) -> 
         raise Forbidden("Only an owner may change or take back an invitation of an owner.")
 
 
+class PendingInvitation(NamedTuple):
+    """What accepting an invitation would do. invited_by: the e-mail address of who made it. has_account: whether there
+    is an account with the address that is invited, which then keeps its password."""
+
+    tenant_id: UUID
+    tenant_name: str
+    subdomain: str
+    email: str
+    role: Role
+    invited_by: str
+    has_account: bool
+
+
+def look_up(session: Session, token: str) -> PendingInvitation:
+    """What the token of a mailed link is good for. Uses nothing up, and ends the transaction.
+
+    Raises :class:`~app.identity.one_time.LinkNotValid` wherever :func:`accept` would.
+    """
+    inviter = User.email.label("invited_by")
+    wanted = (
+        select(Tenant.id, Tenant.name, Tenant.subdomain, Invitation.email, Invitation.role, inviter)
+        .select_from(Invitation)
+        .join(Tenant, Tenant.id == Invitation.tenant_id)
+        .join(Invitation.invited_by)
+        .join(Membership.user)
+    )
+    with system_scope():  # whose invitation it is, is what is being found out
+        found = session.execute(wanted.where(*_good(token))).one_or_none()
+    session.rollback()
+    if found is None:
+        raise LinkNotValid
+    has_account = accounts.has_account(session, found.email)
+    return PendingInvitation(*found[:4], role=Role(found.role), invited_by=found.invited_by, has_account=has_account)
+
+
 def accept(session: Session, token: str, password: str | None) -> Membership:
     """Make whoever has the token a member: the account of the invited address, which is opened with ``password`` if
     there is none.
@@ -101,8 +136,8 @@ def accept(session: Session, token: str, password: str | None) -> Membership:
     may not invite any more, :class:`~app.errors.Invalid` as :func:`~app.identity.accounts.prepare_account` does, and
     :class:`~app.errors.Conflict`.
     """
-    found = _find(session, token)
-    password_hash = accounts.prepare_account(session, found.email, password, found.subdomain)
+    found = look_up(session, token)
+    password_hash = accounts.prepare_account(found.email, found.has_account, password, found.subdomain)
     with tenant_scope(found.tenant_id):
         used = delete(Invitation).where(*_good(token)).returning(Invitation.id, Invitation.role)
         row = session.execute(used.execution_options(synchronize_session=False)).one_or_none()
@@ -121,22 +156,6 @@ def accept(session: Session, token: str, password: str | None) -> Membership:
             session.rollback()
             raise Conflict("Whoever has this e-mail address has become a member, or a user, meanwhile.") from None
     return membership
-
-
-class _Found(NamedTuple):
-    tenant_id: UUID
-    subdomain: str
-    email: str
-
-
-def _find(session: Session, token: str) -> _Found:
-    with system_scope():  # whose invitation it is, is what is being found out
-        wanted = select(Tenant.id, Tenant.subdomain, Invitation.email).join(Tenant, Tenant.id == Invitation.tenant_id)
-        row = session.execute(wanted.where(*_good(token))).one_or_none()
-    session.rollback()
-    if row is None:
-        raise LinkNotValid
-    return _Found(*row)
 
 
 def _good(token: str) -> tuple[ColumnElement[bool], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -50,6 +50,30 @@ def request(session: Session, *, email: str, tenant_name: str, subdomain: str, t
     session.commit()
 
 
+class PendingSignUp(NamedTuple):
+    """What confirming a sign-up would make. has_account: whether there is an account with that address, which then
+    keeps its password."""
+
+    email: str
+    tenant_name: str
+    subdomain: str
+    time_zone: str
+    has_account: bool
+
+
+def look_up(session: Session, token: str) -> PendingSignUp:
+    """What the token of a mailed link is good for. Uses nothing up, and ends the transaction.
+
+    Raises :class:`~app.identity.one_time.LinkNotValid` wherever :func:`confirm` would.
+    """
+    wanted = select(SignUp.email, SignUp.tenant_name, SignUp.subdomain, SignUp.time_zone).where(*_good(token))
+    found = session.execute(wanted).one_or_none()
+    session.rollback()
+    if found is None:
+        raise LinkNotValid
+    return PendingSignUp(*found, has_account=accounts.has_account(session, found.email))
+
+
 def confirm(session: Session, token: str, password: str | None, subdomain: str | None) -> Membership:
     """Make the tenant that was signed up for, owned by the account of the address, which is opened with ``password`` if
     there is none.
@@ -59,13 +83,11 @@ def confirm(session: Session, token: str, password: str | None, subdomain: str |
     Raises :class:`~app.identity.one_time.LinkNotValid`, :class:`~app.errors.Invalid`, and
     :class:`~app.errors.Conflict` when the subdomain is taken: the token is good for another try then.
     """
-    wanted = session.execute(select(SignUp).where(*_good(token))).scalar_one_or_none()
-    if wanted is None:
-        raise LinkNotValid
-    session.expunge(wanted)
+    wanted = look_up(session, token)
     tenant = checked_tenant(wanted.tenant_name, subdomain or wanted.subdomain, wanted.time_zone)
     _require_free(session, tenant.subdomain)
-    password_hash = accounts.prepare_account(session, wanted.email, password, tenant.subdomain)
+    session.rollback()  # nobody should wait for a password to be hashed
+    password_hash = accounts.prepare_account(wanted.email, wanted.has_account, password, tenant.subdomain)
     tenant.id = uuid7()
     with tenant_scope(tenant.id):
         used = delete(SignUp).where(*_good(token)).returning(SignUp.id)

@@ -1,0 +1,39 @@
+"""The web dashboard: pages over the same services as the API, for people who look after a phone system.
+
+* :mod:`access`: who may use a page; :mod:`cookie`: how a browser is known; :mod:`steps`: signing in, wherever it is
+  asked for
+* :mod:`forms`: what all forms have in common
+* :mod:`rendering`, :mod:`assets`: what templates show things with, and stylesheets and scripts
+* :mod:`views`: the pages, a module for each noun
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from apiflask import APIBlueprint, APIFlask
+
+from app.dashboard import access, assets, cookie, errors, navigation, rendering
+from app.dashboard.extensions import csrf
+from app.dashboard.views import overview, sign_in
+from app.identity import access as identity_access
+
+files = APIBlueprint("dashboard", __name__, static_folder="static", template_folder="templates", enable_openapi=False)
+
+# Every blueprint of pages, and who may use it.
+BLUEPRINTS: Final = (
+    (files, identity_access.public),
+    (sign_in.pages, access.public_page),
+    (overview.pages, access.page),
+)
+
+
+def init_app(app: APIFlask, *, https_only: bool) -> None:
+    """https_only: see :func:`app.dashboard.cookie.init_app`."""
+    app.extensions["pages"] = {blueprint.name for blueprint, who in BLUEPRINTS if who is not identity_access.public}
+    cookie.init_app(app, https_only=https_only)
+    csrf.init_app(app)
+    assets.init_app(app)
+    rendering.init_app(app)
+    navigation.init_app(app)
+    errors.init_app(app)

@@ -1,0 +1,97 @@
+"""Who may use a page: one of these functions is declared beside each blueprint of pages.
+
+Somebody who is not signed in is asked to be, and comes back to where they wanted to go: see
+:mod:`app.dashboard.steps`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from flask import g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFError
+
+from app.audit.actors import Actor, act_as
+from app.dashboard import cookie, steps
+from app.dashboard.extensions import csrf
+from app.database import SAFE_METHODS
+from app.errors import Forbidden
+from app.extensions import db
+from app.identity import sessions
+from app.identity.access import Caller, current_caller, require_owner_or_admin
+from app.identity.models import Role
+from app.identity.sessions import SignedIn
+from app.limits import budget, counting
+from app.limits.limit import Limit
+from app.tenancy import enter_tenant_scope
+
+OF_ANOTHER_SITE: Final = "This form was not sent from a page of ours. Nothing was done."
+
+
+def public_page() -> ResponseReturnValue | None:
+    """Anybody."""
+    counting.count(Limit.API, counting.client_network())
+    if request.method in SAFE_METHODS:
+        return None
+    _refuse_other_sites()
+    _check_csrf_token()
+    return None
+
+
+def page() -> ResponseReturnValue | None:
+    """Members of a tenant, who are signed in with this browser."""
+    public_page()
+    found = cookie.find()
+    if found is not None:
+        enter(found)
+        return steps.proved() if steps.is_proof() else None
+    if request.method in SAFE_METHODS:
+        return redirect(url_for("sign_in.show", next=steps.this_address()), 303)
+    return steps.sign_in(enter)
+
+
+def page_for_owners_and_admins() -> ResponseReturnValue | None:
+    """Owners and admins of a tenant."""
+    answer = page()
+    if answer is None:
+        require_owner_or_admin()
+    return answer
+
+
+def page_for_owners() -> ResponseReturnValue | None:
+    """Owners of a tenant."""
+    answer = page()
+    if answer is None and current_caller().role != Role.OWNER:
+        raise Forbidden("Only owners of the tenant may do this.")
+    return answer
+
+
+def enter(found: SignedIn) -> None:
+    """From here on the request is one of ``found``."""
+    g.caller = Caller(found.tenant_id, found.role, session=found)
+    enter_tenant_scope(found.tenant_id)
+    act_as(Actor("user", found.user_id, found.email))
+    sessions.note_use(db.session(), found)
+    budget.spend_for(found.tenant_id)
+
+
+def _refuse_other_sites() -> None:
+    """Browsers say whence a form was sent (Fetch Metadata); those that do not, and do not say in ``Origin`` either, are
+    none, or too old for the rest of these pages."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None:
+        origin = request.headers.get("Origin")
+        site = "same-origin" if origin is None or urlsplit(origin).netloc == request.host else "cross-site"
+    if site not in ("same-origin", "none"):
+        raise Forbidden(OF_ANOTHER_SITE)
+
+
+def _check_csrf_token() -> None:
+    """A form of an earlier sign-in, say in another tab, is shown again instead of refused: nothing that was typed is
+    lost, and nothing is done that was not sent from a page of this session."""
+    try:
+        csrf.protect()
+    except CSRFError:
+        g.resumed = True

@@ -1,0 +1,44 @@
+"""In and out."""
+
+from __future__ import annotations
+
+from flask import redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from app.dashboard import cookie, steps
+from app.dashboard.access import enter
+from app.dashboard.forms import note
+from app.dashboard.pages import pages_of
+from app.extensions import db
+from app.identity import sessions
+
+pages = pages_of("sign_in")
+
+
+@pages.get("/sign-in")
+def show() -> ResponseReturnValue:
+    return _go_on() if cookie.find() else (steps.sign_in(enter) or _go_on())
+
+
+@pages.post("/sign-in")
+def send() -> ResponseReturnValue:
+    return steps.sign_in(enter) or _go_on()
+
+
+@pages.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """Also for whoever is signed out already, in another tab."""
+    found = cookie.find()
+    if found is not None:
+        enter(found)
+        sessions.end(db.session(), found.user_id, found.id)
+    cookie.sign_out()
+    note("You are signed out.")
+    response = redirect(url_for("sign_in.show"), 303)
+    response.headers["Clear-Site-Data"] = '"cache"'  # going back shows nothing of what was seen
+    return response
+
+
+def _go_on() -> ResponseReturnValue:
+    """Where whoever is signed in wanted to go."""
+    return redirect(steps.safe_address(request.args.get("next"), url_for("overview.show")), 303)

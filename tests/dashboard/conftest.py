@@ -1,0 +1,36 @@
+"""The cast at their browsers."""
+
+import pytest
+from apiflask import APIFlask
+
+from tests.conftest import Person
+from tests.dashboard.visitor import Visitor
+
+
+def signed_in_visitor(app: APIFlask, person: Person) -> Visitor:
+    """A browser with the cookie of the person's session."""
+    client = app.test_client()
+    with client.session_transaction() as cookie:
+        cookie["subject"] = [str(one) for one in person.subject]
+    return Visitor(client)
+
+
+@pytest.fixture
+def visitor(app: APIFlask) -> Visitor:
+    """Somebody who is not signed in."""
+    return Visitor(app.test_client())
+
+
+@pytest.fixture
+def alice_visits(app: APIFlask, alice: Person) -> Visitor:
+    return signed_in_visitor(app, alice)
+
+
+@pytest.fixture
+def bob_visits(app: APIFlask, bob: Person) -> Visitor:
+    return signed_in_visitor(app, bob)
+
+
+@pytest.fixture
+def charlie_visits(app: APIFlask, charlie: Person) -> Visitor:
+    return signed_in_visitor(app, charlie)
