@@ -65,6 +65,8 @@ MATRIX = {
     "GET /api/api-keys/<uuid:id>": MANAGERS,
     "DELETE /api/api-keys/<uuid:id>": MANAGERS,
     "GET /api/calls": PEOPLE | KEYS,
+    "GET /api/calls/export": PEOPLE | KEYS,
+    "GET /api/calls/<uuid:id>": PEOPLE | KEYS,
     "GET /api/audit-events": KEEPERS,
     "GET /api/encryption": {"owner"},
     "GET /api/phone-systems": KEEPERS,

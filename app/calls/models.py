@@ -32,6 +32,7 @@ class Call(TenantOwned, Model):
             "disposition IN ('answered', 'no_answer', 'busy', 'failed', 'voicemail', 'other')", name="disposition"
         ),
         Index(None, "tenant_id", "started_at", "id"),
+        Index(None, "tenant_id", "linked_id", "started_at", "id"),
     )
 
     phone_system_id: Mapped[UUID | None]
