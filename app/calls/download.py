@@ -22,8 +22,9 @@ from app.extensions import db
 def csv_download(tenant_id: UUID, filters: Filters, time_zone: ZoneInfo) -> Response:
     """An answer with the pieces of :func:`~app.calls.export.csv_chunks`.
 
-    The audit trail says who takes a tenant's calls away. The first piece is read before anything is sent: what goes wrong by then is answered as an error. What goes wrong later
-    ends the connection, so that nobody takes a part for the whole.
+    The audit trail says who takes a tenant's calls away. The first piece is read before anything is sent: what goes
+    wrong by then is answered as an error. What goes wrong later ends the connection, so that nobody takes a part for
+    the whole.
     """
     app: Flask = cast(Any, current_app)._get_current_object()
 
