@@ -20,6 +20,7 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    RowMapping,
     String,
     Table,
     Text,
@@ -150,6 +151,11 @@ class KeyRegistry:
         """The ids of the registered keys, oldest first."""
         return list(connection.execute(select(self.keys.c.id).order_by(self.keys.c.generation)).scalars())
 
+    def last_rotation(self, connection: Connection) -> RowMapping | None:
+        """The record of the newest rotation, whether it is over or not; None if there was none."""
+        newest_first = select(self.rotations).order_by(self.rotations.c.id.desc()).limit(1)
+        return connection.execute(newest_first).mappings().first()
+
     def count_values(self, connection: Connection, column: EncryptedColumn) -> dict[str | None, int]:
         """How many values of ``column`` are sealed under each key id, of all owners; None counts the empty ones.
 
@@ -243,6 +249,8 @@ def _remove(connection: Connection, column: EncryptedColumn, key_id: str) -> lis
     """Set what is sealed under a key to NULL, and tell what that was: exactly that, whatever others write meanwhile."""
     owner = literal(PLATFORM) if column.owner is None else column.owner
     values: dict[Any, Any] = {column.storage: None, column.changed_at: datetime.now(UTC)}
+    if column.changed_by is not None:  # nobody whom the tenant knows
+        values[column.changed_by] = None
     removed = update(column.table).where(column.key_id == key_id).values(values).returning(column.key, owner)
     return [SealedRow(column.name, str(row), str(owner_id)) for row, owner_id in connection.execute(removed)]
 
