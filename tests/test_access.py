@@ -64,6 +64,7 @@ MATRIX = {
     "DELETE /api/api-keys/<uuid:id>": MANAGERS,
     "GET /api/calls": PEOPLE | KEYS,
     "GET /api/audit-events": KEEPERS,
+    "GET /api/encryption": {"owner"},
     "GET /api/phone-systems": KEEPERS,
     "POST /api/phone-systems": KEEPERS,
     "GET /api/phone-systems/<uuid:id>": KEEPERS,

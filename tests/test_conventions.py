@@ -21,7 +21,7 @@ from app.tenancy import TenantOwned
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
-PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.with_refresh_token}
+PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.signed_in_owner, access.with_refresh_token}
 DECLARATIONS = WITHOUT_TOKEN | PEOPLE_ONLY | {access.any_role, access.owner_or_admin}
 
 # What Alice makes, by blueprint, for Charlie to try his hand at.
@@ -79,7 +79,7 @@ WEB_PRIVILEGES = {
     "audit_seals": set(),
     "calls": {"SELECT", "INSERT", "UPDATE"},
     "encryption_keys": {"SELECT"},
-    "encryption_rotations": set(),
+    "encryption_rotations": {"SELECT"},
     "invitations": {"SELECT", "INSERT", "DELETE"},
     "mails": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "memberships": {"SELECT", "INSERT", "UPDATE", "DELETE"},
