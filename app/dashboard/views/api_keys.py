@@ -26,19 +26,19 @@ from app.mail.delivery import delivery
 
 pages = pages_of("api_keys_pages", "/api-keys")
 
-ROLES: Final = [
-    ("member", "Member: reads calls, and nothing else"),
-    ("admin", "Admin: also keeps phone systems, payment accounts and API credentials, and reads the audit trail"),
-]
+ROLES: Final = {
+    "member": "Member: reads calls, and nothing else",
+    "admin": "Admin: also keeps phone systems, payment accounts and API credentials, and reads the audit trail",
+}
 NEVER: Final = "never"
 ON_A_DAY: Final = "day"
-EXPIRIES: Final = [
-    ("30", "In 30 days"),
-    ("90", "In 90 days"),
-    ("365", "In a year"),
-    (ON_A_DAY, "On the day below"),
-    (NEVER, "Never"),
-]
+EXPIRIES: Final = {
+    "30": "In 30 days",
+    "90": "In 90 days",
+    "365": "In a year",
+    ON_A_DAY: "On the day below",
+    NEVER: "Never",
+}
 
 
 class ApiKeyForm(Form):

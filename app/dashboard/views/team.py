@@ -236,6 +236,6 @@ def _facts(member: Membership, refusal: Problem | None) -> dict[str, Any]:
     }
 
 
-def _choices() -> list[tuple[str, str]]:
+def _choices() -> dict[str, str]:
     """The roles that whoever looks at the page may give."""
-    return [(role.value, ROLES[role]) for role in team.roles_given_by(current_membership())]
+    return {role.value: ROLES[role] for role in team.roles_given_by(current_membership())}
