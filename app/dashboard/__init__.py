@@ -15,7 +15,7 @@ from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
-from app.dashboard.views import api_keys, overview, sign_in, team
+from app.dashboard.views import api_keys, audit, overview, sign_in, team
 from app.identity import access as identity_access
 
 files = APIBlueprint("dashboard", __name__, static_folder="static", template_folder="templates", enable_openapi=False)
@@ -27,6 +27,7 @@ BLUEPRINTS: Final = (
     (overview.pages, access.page),
     (team.pages, access.page_for_owners_and_admins),
     (api_keys.pages, access.page_for_owners_and_admins),
+    (audit.pages, access.page_for_owners_and_admins),
 )
 
 
