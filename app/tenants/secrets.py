@@ -101,6 +101,7 @@ def overview(session: Session, tenant_id: UUID) -> SecretsOverview:
 def last_rotation(session: Session) -> LastRotation | None:
     """The newest rotation, or None if there was none yet. Two statements at the most."""
     connection = session.connection()
+    running = is_running(connection)  # asked first: one that ends meanwhile is then seen to be over, not broken off
     found = _app_encryption().registry.last_rotation(connection)
     if found is None:
         return None
@@ -111,7 +112,7 @@ def last_rotation(session: Session) -> LastRotation | None:
         to_key_id=found["to_key_id"],
         started_at=found["started_at"],
         finished_at=finished_at,
-        running=finished_at is None and is_running(connection),
+        running=running and finished_at is None,
         percent=100 if proved else _percent(found["rotated"], found["planned"]),
         proved=proved,
     )
