@@ -15,7 +15,7 @@ from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
-from app.dashboard.views import api_keys, audit, overview, sign_in, team
+from app.dashboard.views import api_keys, audit, encryption, overview, sign_in, team
 from app.identity import access as identity_access
 
 files = APIBlueprint("dashboard", __name__, static_folder="static", template_folder="templates", enable_openapi=False)
@@ -28,6 +28,7 @@ BLUEPRINTS: Final = (
     (team.pages, access.page_for_owners_and_admins),
     (api_keys.pages, access.page_for_owners_and_admins),
     (audit.pages, access.page_for_owners_and_admins),
+    (encryption.pages, access.page_for_owners),
 )
 
 
