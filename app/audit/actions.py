@@ -37,6 +37,8 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "phone_system.created": "added a phone system",
         "phone_system.updated": "changed a phone system",
         "phone_system.deleted": "deleted a phone system",
+        "webhook_password.rotated": "gave a phone system a new webhook password",
+        "previous_webhook_password.removed": "stopped accepting a previous webhook password",
         "payment_account.created": "added a payment account",
         "payment_account.updated": "changed a payment account",
         "payment_account.deleted": "deleted a payment account",
@@ -46,6 +48,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "api_key.created": "made an API key",
         "api_key.deleted": "deleted an API key",
         "secret.used": "used a stored secret",
+        "calls.exported": "downloaded call records",
         "delivery.refused": "delivered with wrong webhook credentials",
     },
     "Refused requests": {

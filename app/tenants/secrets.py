@@ -23,7 +23,8 @@ LABELS: Final = {
     "api_keys.token_hash": "API key hashes",
     "payment_accounts.client_secret": "Payment account secrets",
     "phone_systems.password": "Phone system passwords",
-    "phone_systems.webhook_password": "Phone system webhook passwords",
+    "phone_systems.previous_webhook_password": "Previous webhook passwords",
+    "phone_systems.webhook_password": "Webhook passwords",
 }
 
 

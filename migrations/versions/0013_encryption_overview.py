@@ -1,6 +1,6 @@
 """Web processes may read how rotations went
 
-Revision: 0013, after 0010
+Revision: 0013, after 0012
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from app.tenancy.floor import close_to_web_role, open_to_web_role
 
 revision = "0013"
-down_revision = "0010"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

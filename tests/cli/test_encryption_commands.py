@@ -19,6 +19,7 @@ COLUMNS = [
     "mails.content",
     "payment_accounts.client_secret",
     "phone_systems.password",
+    "phone_systems.previous_webhook_password",
     "phone_systems.webhook_password",
     "users.recovery_code_hashes",
     "users.totp_secret",
@@ -75,6 +76,7 @@ def test_status_is_told_as_json_in_the_documented_shape(database, key, old, rows
             {"column": "mails.content", "null": 0, "keys": {}},
             {"column": "payment_accounts.client_secret", "null": 0, "keys": {}},
             {"column": "phone_systems.password", "null": 0, "keys": {id_of(old): 2, id_of(key): 1}},
+            {"column": "phone_systems.previous_webhook_password", "null": 3, "keys": {}},
             {"column": "phone_systems.webhook_password", "null": 2, "keys": {id_of(old): 1}},
             {"column": "users.recovery_code_hashes", "null": 0, "keys": {}},
             {"column": "users.totp_secret", "null": 0, "keys": {}},
@@ -217,6 +219,17 @@ def test_forget_lists_what_must_be_entered_anew_and_removes_it(database, key, ol
     left = database.all("SELECT id FROM phone_systems WHERE password_encrypted IS NOT NULL")
     assert [UUID(str(row)) for (row,) in left] == [third]
     assert (database.registered(), database.retired()) == ([id_of(key)], {id_of(old)})
+
+
+def test_forget_is_the_change_of_nobody_whom_the_tenant_knows(database, key, old, rows):
+    database.all(
+        "UPDATE phone_systems SET password_changed_by = 'a@b.example', webhook_password_changed_by = 'a@b.example'"
+    )
+    assert run(database, (key,), "forget", id_of(old), stdin=f"{id_of(old)}\n").exit_code == 0
+    shown = "SELECT id, password_changed_by, webhook_password_changed_by FROM phone_systems"
+    by = {UUID(str(row)): names for row, *names in database.all(shown)}
+    first, second, third = rows["systems"]
+    assert by == {first: [None, None], second: [None, "a@b.example"], third: ["a@b.example"] * 2}
 
 
 def test_forget_prints_one_json_object_on_standard_output(database, key, old, rows):

@@ -36,11 +36,17 @@ OLD, NEW, THIRD = (Fernet.generate_key().decode() for _ in range(3))
 JWT_SECRET_KEY = secrets.token_urlsafe(48)
 
 SECRETS: dict[type, tuple[str, ...]] = {
-    PhoneSystem: ("password", "webhook_password"),
+    PhoneSystem: ("password", "webhook_password", "previous_webhook_password"),
     PaymentAccount: ("client_secret",),
     ApiCredential: ("secret",),
 }
-COLUMNS = [f"{model.__tablename__}.{attribute}" for model, attributes in SECRETS.items() for attribute in attributes]
+# Those that a new world has values in.
+COLUMNS = [
+    f"{model.__tablename__}.{attribute}"
+    for model, attributes in SECRETS.items()
+    for attribute in attributes
+    if attribute != "previous_webhook_password"
+]
 
 TEXTS = (
     "correct horse battery staple",
