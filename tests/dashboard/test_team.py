@@ -54,7 +54,7 @@ def invite(visitor, email=DORA, role="member", status=200):
 def test_owners_and_admins_see_the_team_and_nobody_else_does(app, visitor, alice, bob, alice_visits, bob_visits):
     page = alice_visits.open("/team")
     assert page.title == "Team"
-    assert page.all("tbody tr td:first-child") == [bob.email, f"{alice.email} you"]
+    assert page.all("tbody tr td:first-child") == [bob.email, f"{alice.email} (you)"]
     assert page.all("tbody tr td:nth-child(2)") == ["member", "owner"]
     assert page.all("tbody tr td:nth-child(3)") == ["off", "off"]
     assert "Nobody is invited at the moment." in page.text

@@ -44,7 +44,7 @@ EXPIRIES: Final = {
 class ApiKeyForm(Form):
     name = StringField("Name", [needed()], description="What uses it, such as the wallboard in the hall.")
     role = RadioField("What it may do", choices=ROLES, validate_choice=False)
-    expiry = SelectField("Stops working", choices=EXPIRIES)
+    expiry = SelectField("Stops working", [needed()], choices=EXPIRIES)
     expires_at = StringField("Last day", widget=DateInput(), description="Only for “On the day below”.")
 
 
