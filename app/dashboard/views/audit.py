@@ -34,7 +34,7 @@ ACTORS: Final = {
     "operator": "The operator of this service",
     "anonymous": "Somebody who is not signed in",
 }
-TIMES: Final = {"first", "last", "expires_at"}  # the details that are one
+TIMES: Final = {"first", "last", "expires_at", "changed_at", "previous_accepted_until"}  # the details that are one
 NAMES: Final = {"fields": "what was set", "first": "first time", "last": "last time"}
 
 
