@@ -15,7 +15,8 @@ from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
-from app.dashboard.views import api_keys, audit, encryption, overview, sign_in, team
+from app.dashboard.views import account, api_keys, audit, encryption, links, overview, sign_in, sign_up, team, tenants
+from app.dashboard.views import second_factor as second_factor  # a part of the account's
 from app.identity import access as identity_access
 
 files = APIBlueprint("dashboard", __name__, static_folder="static", template_folder="templates", enable_openapi=False)
@@ -24,7 +25,11 @@ files = APIBlueprint("dashboard", __name__, static_folder="static", template_fol
 BLUEPRINTS: Final = (
     (files, identity_access.public),
     (sign_in.pages, access.public_page),
+    (sign_up.pages, access.public_page),
+    (links.pages, access.public_page),
     (overview.pages, access.page),
+    (account.pages, access.page),
+    (tenants.pages, access.page),
     (team.pages, access.page_for_owners_and_admins),
     (api_keys.pages, access.page_for_owners_and_admins),
     (audit.pages, access.page_for_owners_and_admins),

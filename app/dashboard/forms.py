@@ -7,6 +7,7 @@ API has: see :meth:`Form.read`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from flask import flash, g, request
@@ -16,6 +17,7 @@ from wtforms import PasswordField
 from wtforms.validators import InputRequired
 
 from app.errors import FieldErrors, Problem
+from app.schemas import time_zones
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -115,6 +117,16 @@ class Filters(Form):
         FlaskForm.__init__(self, formdata=request.args)
         for field in self:
             field.flags.optional_silently = True
+
+
+@cache
+def time_zone_choices() -> dict[str, list[tuple[str, str]]]:
+    """The IANA time zones by continent, for a field to choose from."""
+    choices: dict[str, list[tuple[str, str]]] = {"Universal": [("UTC", "UTC")]}
+    for name in sorted(time_zones() - {"UTC"}, key=lambda name: ("/" not in name, name)):
+        continent, _, place = name.partition("/") if "/" in name else ("Other", "", name)
+        choices.setdefault(continent, []).append((name, place.replace("_", " ")))
+    return choices
 
 
 def note(message: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from apiflask import APIBlueprint
-from flask import request
+from typing import Any
 
+from apiflask import APIBlueprint
+from flask import render_template, request
+
+from app.dashboard.forms import Form
 from app.dashboard.steps import ask_for_proof
 from app.errors import NotFresh
 from app.pagination import PageQuery
@@ -21,3 +24,8 @@ def page_query(parameter: str = "cursor") -> PageQuery:
     """Which page of a list somebody looks at. parameter: of the address, for a page with several lists."""
     cursor = request.args.get(parameter)
     return PageQuery.model_validate({"cursor": cursor} if cursor else {})
+
+
+def page_with(form: Form, template: str, **values: Any) -> tuple[str, int]:
+    """A page with a form; the status tells whether something is wrong with what was sent."""
+    return render_template(template, form=form, **values), 422 if form.errors else 200

@@ -15,7 +15,7 @@ from app.api_keys import service
 from app.api_keys.schemas import ApiKeyIn
 from app.dashboard.days import start_of_day
 from app.dashboard.forms import Form, needed, note
-from app.dashboard.pages import page_query, pages_of
+from app.dashboard.pages import page_query, page_with, pages_of
 from app.database import now
 from app.errors import Invalid
 from app.extensions import db
@@ -48,10 +48,6 @@ class ApiKeyForm(Form):
     expires_at = StringField("Last day", widget=DateInput(), description="Only for “On the day below”.")
 
 
-class DeletionForm(Form):
-    """Of what needs no more than a yes."""
-
-
 @pages.get("")
 @costs(0)
 def show_list() -> ResponseReturnValue:
@@ -63,8 +59,7 @@ def show_list() -> ResponseReturnValue:
 @fresh
 @costs(10)
 def ask_for_new() -> ResponseReturnValue:
-    form = ApiKeyForm(data={"role": "member", "expiry": "365"})
-    return render_template("dashboard/api_keys/new.html", form=form)
+    return page_with(ApiKeyForm(data={"role": "member", "expiry": "365"}), "dashboard/api_keys/new.html")
 
 
 @pages.post("/new")
@@ -75,7 +70,7 @@ def create() -> ResponseReturnValue:
     form = ApiKeyForm()
     wanted = _read(form) if form.is_sent() else None
     if wanted is None:
-        return render_template("dashboard/api_keys/new.html", form=form), 422 if form.errors else 200
+        return page_with(form, "dashboard/api_keys/new.html")
     try:
         key, text = service.create(
             db.session(),
@@ -87,7 +82,7 @@ def create() -> ResponseReturnValue:
         )
     except Invalid as refusal:
         form.refuse(refusal)
-        return render_template("dashboard/api_keys/new.html", form=form), refusal.status
+        return page_with(form, "dashboard/api_keys/new.html")
     curl = f'curl -sS {delivery().public_url}/api/calls -H "Authorization: Bearer {text}"'
     return render_template("dashboard/api_keys/created.html", key=key, text=text, curl=curl)
 
@@ -96,14 +91,14 @@ def create() -> ResponseReturnValue:
 @fresh
 @costs(0)
 def ask_before_deleting(id: UUID) -> ResponseReturnValue:
-    return _show_deletion(id, DeletionForm())
+    return _show_deletion(id, Form())
 
 
 @pages.post("/<uuid:id>/delete")
 @fresh
 @costs(0)
 def delete(id: UUID) -> ResponseReturnValue:
-    form = DeletionForm()
+    form = Form()
     if not form.is_sent():
         return _show_deletion(id, form)
     name = service.get(db.session(), current_tenant_id(), id).name
@@ -133,6 +128,6 @@ def _expiry(form: ApiKeyForm) -> datetime | None:
     return now() + timedelta(days=int(chosen))
 
 
-def _show_deletion(key_id: UUID, form: DeletionForm) -> str:
+def _show_deletion(key_id: UUID, form: Form) -> tuple[str, int]:
     key = service.get(db.session(), current_tenant_id(), key_id)
-    return render_template("dashboard/api_keys/delete.html", key=key, form=form)
+    return page_with(form, "dashboard/api_keys/delete.html", key=key)

@@ -9,10 +9,10 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import BooleanField, EmailField, HiddenField, RadioField
 
-from app.dashboard import cookie
 from app.dashboard.forms import Form, needed, note
-from app.dashboard.pages import page_query, pages_of
+from app.dashboard.pages import page_query, page_with, pages_of
 from app.dashboard.rendering import show_day
+from app.dashboard.views.sign_in import signed_out
 from app.errors import Conflict, Forbidden, Invalid, OutdatedVersion, Problem, TooManyRequests, Unavailable
 from app.extensions import db
 from app.identity import sessions, throttle
@@ -51,10 +51,6 @@ class RemovalForm(Form):
     version = HiddenField()
 
 
-class ConfirmationForm(Form):
-    """Of what needs no more than a yes."""
-
-
 @pages.get("")
 @costs(0)
 def show_list() -> ResponseReturnValue:
@@ -89,7 +85,7 @@ def invite() -> ResponseReturnValue:
     form = InvitationForm()
     wanted = form.read(InvitationIn, form.texts("email", "role")) if form.is_sent() else None
     if wanted is None:
-        return _show_invitation(form), 422 if form.errors else 200
+        return _show_invitation(form)
     try:
         throttle.count_invitation(current_tenant_id())
         throttle.count_mail(canonical_email(wanted.email))
@@ -97,7 +93,7 @@ def invite() -> ResponseReturnValue:
     except (Invalid, Conflict, Forbidden, TooManyRequests, Unavailable) as refusal:
         db.session.rollback()
         form.complain(refusal.errors or [{"field": "email", "message": refusal.detail}])
-        return _show_invitation(form), refusal.status, dict(refusal.headers)
+        return _show_invitation(form)[0], refusal.status, dict(refusal.headers)
     note(f"{made.email} is invited. The link in the mail works until {show_day(made.expires_at).striptags()}.")
     return redirect(url_for("team_pages.show_list"), 303)
 
@@ -106,14 +102,14 @@ def invite() -> ResponseReturnValue:
 @fresh
 @costs(10)
 def ask_before_taking_back(id: UUID) -> ResponseReturnValue:
-    return _show_taking_back(id, ConfirmationForm())
+    return _show_taking_back(id, Form())
 
 
 @pages.post("/invitations/<uuid:id>/take-back")
 @fresh
 @costs(10)
 def take_back(id: UUID) -> ResponseReturnValue:
-    form = ConfirmationForm()
+    form = Form()
     if not form.is_sent():
         return _show_taking_back(id, form)
     email = invitations.get(db.session(), current_tenant_id(), id).email
@@ -139,14 +135,14 @@ def change(id: UUID) -> ResponseReturnValue:
     typed = {"role": form.text("role"), "disabled": bool(form.disabled.data), "version": _version(form)}
     wanted = form.read(MemberChanges, typed) if form.is_sent() else None
     if wanted is None:
-        return _show_member(team.get(db.session(), current_tenant_id(), id), form), 422 if form.errors else 200
+        return _show_member(team.get(db.session(), current_tenant_id(), id), form)
     changes = wanted.given()
     try:
         member = team.change(db.session(), current_membership(), id, changes, changes.pop("version"))
     except (Conflict, Forbidden) as refusal:
-        return _show_member(_refused(form, id, refusal), form, refusal), refusal.status
+        return _show_member(_refused(form, id, refusal), form, refusal)[0], refusal.status
     if member.id == current_membership().id and member.disabled_at is not None:
-        return _say_goodbye("You are disabled in this organisation now, and signed out.")
+        return signed_out("You are disabled in this organisation now, and signed out.")
     note(f"What you changed about {member.user.email} is saved, and counts from now on.")
     sees_the_team = team.roles_given_by(current_membership())  # or has just given that up
     return redirect(url_for("team_pages.show_list" if sees_the_team else "overview.show"), 303)
@@ -156,6 +152,8 @@ def change(id: UUID) -> ResponseReturnValue:
 @fresh
 @costs(0)
 def ask_before_removing(id: UUID) -> ResponseReturnValue:
+    if id == current_session().membership_id:
+        return redirect(url_for("account_pages.show_leave"), 303)
     member = team.get(db.session(), current_tenant_id(), id)
     return _show_removal(member, RemovalForm(data={"version": member.version}))
 
@@ -164,18 +162,18 @@ def ask_before_removing(id: UUID) -> ResponseReturnValue:
 @fresh
 @costs(0)
 def remove(id: UUID) -> ResponseReturnValue:
-    form, me = RemovalForm(), current_membership()
+    if id == current_session().membership_id:
+        return redirect(url_for("account_pages.show_leave"), 303)
+    form = RemovalForm()
     member = team.get(db.session(), current_tenant_id(), id)
     wanted = form.read(DeleteQuery, {"version": _version(form)}) if form.is_sent() else None
     if wanted is None:
-        return _show_removal(member, form), 422 if form.errors else 200
-    email, tenant_name = member.user.email, me.tenant.name
+        return _show_removal(member, form)
+    email = member.user.email
     try:
-        team.remove(db.session(), me, id, wanted.version)
+        team.remove(db.session(), current_membership(), id, wanted.version)
     except (Conflict, Forbidden) as refusal:
-        return _show_removal(_refused(form, id, refusal), form, refusal), refusal.status
-    if id == current_session().membership_id:
-        return _say_goodbye(f"You have left {tenant_name}, and are signed out.")
+        return _show_removal(_refused(form, id, refusal), form, refusal)[0], refusal.status
     note(f"{email} is removed from the team, and signed out.")
     return redirect(url_for("team_pages.show_list"), 303)
 
@@ -196,31 +194,24 @@ def _refused(form: MemberForm | RemovalForm, member_id: UUID, refusal: Problem) 
     return member
 
 
-def _say_goodbye(message: str) -> ResponseReturnValue:
-    """To somebody who has just shut themselves out."""
-    cookie.sign_out()
-    note(message)
-    return redirect(url_for("sign_in.show"), 303)
-
-
-def _show_invitation(form: InvitationForm) -> str:
+def _show_invitation(form: InvitationForm) -> tuple[str, int]:
     form.role.choices = _choices()
-    return render_template("dashboard/team/invite.html", form=form)
+    return page_with(form, "dashboard/team/invite.html")
 
 
-def _show_taking_back(invitation_id: UUID, form: ConfirmationForm) -> str:
+def _show_taking_back(invitation_id: UUID, form: Form) -> tuple[str, int]:
     invitation = invitations.get(db.session(), current_tenant_id(), invitation_id)
     is_allowed = invitation.role in team.roles_given_by(current_membership())
-    return render_template("dashboard/team/take_back.html", invitation=invitation, is_allowed=is_allowed, form=form)
+    return page_with(form, "dashboard/team/take_back.html", invitation=invitation, is_allowed=is_allowed)
 
 
-def _show_member(member: Membership, form: MemberForm, refusal: Problem | None = None) -> str:
+def _show_member(member: Membership, form: MemberForm, refusal: Problem | None = None) -> tuple[str, int]:
     form.role.choices = _choices()
-    return render_template("dashboard/team/member.html", form=form, **_facts(member, refusal))
+    return page_with(form, "dashboard/team/member.html", **_facts(member, refusal))
 
 
-def _show_removal(member: Membership, form: RemovalForm, refusal: Problem | None = None) -> str:
-    return render_template("dashboard/team/remove.html", form=form, **_facts(member, refusal))
+def _show_removal(member: Membership, form: RemovalForm, refusal: Problem | None = None) -> tuple[str, int]:
+    return page_with(form, "dashboard/team/remove.html", **_facts(member, refusal))
 
 
 def _facts(member: Membership, refusal: Problem | None) -> dict[str, Any]:
@@ -230,7 +221,7 @@ def _facts(member: Membership, refusal: Problem | None) -> dict[str, Any]:
         "member": member,
         "is_me": member.id == me.id,
         "is_allowed": member.role in team.roles_given_by(me),
-        "is_last_owner": team.is_last_owner(db.session(), member),
+        "is_last_owner": member.id == me.id and team.is_last_owner(db.session(), member),  # else who looks is one
         "is_outdated": isinstance(refusal, OutdatedVersion),
         "last_seen_at": sessions.last_used(db.session(), [member.id]).get(member.id),
     }
