@@ -2,8 +2,11 @@
 
 import json
 from base64 import b64encode
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from apiflask import APIFlask
@@ -12,10 +15,28 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from app.calls.models import Call
+from app.calls.service import Stored, store_records
 from app.extensions import db
 from app.phone_systems.service import phone_systems
+from app.phone_systems.vendors import CallRecord
 from tests.conftest import Person, in_database
 from tests.data import captured_body
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+RECORD = CallRecord(
+    record_key="0",
+    linked_id="1",
+    source="100",
+    destination="101",
+    caller_name="Ada",
+    started_at=NOON,
+    answered_at=None,
+    ended_at=NOON,
+    duration_seconds=0,
+    talk_seconds=0,
+    disposition="busy",
+    details={"userfield": "x"},
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +47,10 @@ class Hook:
     path: str
     username: str
     password: str
+
+    @property
+    def phone_system_id(self) -> UUID:
+        return UUID(self.path.split("/")[3])
 
     def deliver(
         self,
@@ -50,6 +75,22 @@ class Hook:
     def stored(self) -> list[Call]:
         with in_database(self.app):
             return list(db.session.scalars(select(Call)))
+
+
+def store(app: APIFlask, hook: Hook, found: Sequence[CallRecord], owner: Person) -> Stored:
+    with in_database(app):
+        return store_records(db.session(), owner.tenant_id, hook.phone_system_id, found)
+
+
+def store_legs(app: APIFlask, hook: Hook, owner: Person, *legs: dict[str, Any]) -> list[str]:
+    """Store a record for each, with those fields and the rest of ``RECORD``, but for a call and a key of its own. Their
+    ids, in this order."""
+    known = len(hook.stored())
+    found = [
+        replace(RECORD, **{"record_key": f"leg {known + n}", "linked_id": f"call {known + n}"} | leg)
+        for n, leg in enumerate(legs)
+    ]
+    return [str(call_id) for call_id in store(app, hook, found, owner).ids]
 
 
 def basic(username: str, password: str) -> str:

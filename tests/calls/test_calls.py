@@ -3,7 +3,7 @@
 import json
 from base64 import urlsafe_b64encode
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -11,36 +11,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from app.calls.models import Call
-from app.calls.service import store_records
 from app.extensions import db
-from app.phone_systems.vendors import CallRecord
-from tests.calls.conftest import make_hook
+from tests.calls.conftest import NOON, RECORD, make_hook, store
 from tests.conftest import in_database
-
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-RECORD = CallRecord(
-    record_key="0",
-    linked_id="1",
-    source="100",
-    destination="101",
-    caller_name="Ada",
-    started_at=NOON,
-    answered_at=None,
-    ended_at=NOON,
-    duration_seconds=0,
-    talk_seconds=0,
-    disposition="busy",
-    details={"userfield": "x"},
-)
 
 
 def records(count):
     return [replace(RECORD, record_key=str(n), started_at=NOON + timedelta(seconds=n // 2)) for n in range(count)]
-
-
-def store(app, hook, found, owner):
-    with in_database(app):
-        return store_records(db.session(), owner.tenant_id, UUID(hook.path.split("/")[3]), found)
 
 
 def test_calls_are_listed_newest_first_in_pages(app, hook, alice):

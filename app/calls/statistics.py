@@ -1,0 +1,184 @@
+"""Figures about calls. docs/metrics.md says the same for those who read them.
+
+What is counted are calls, not legs: the records of one phone system with the same ``linked_id`` are one call, a record
+without one is a call by itself.
+
+* A call begins with its earliest leg, which also says who called; it belongs to the local day on which it begins.
+* It is answered if any of its legs was, and missed otherwise: not picked up, busy, failed, left to the voicemail.
+* Its talk time is that of its longest answered leg: legs may be parts of the same conversation.
+
+Calls within the company count as all others do; directions are not told apart yet. Calls of a demonstration count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import CTE, CompoundSelect, Row, Subquery, case, distinct, func, literal, or_, select, union_all
+from sqlalchemy.orm import Session
+
+from app.calls.models import Call
+
+LONGEST_CALL: Final = timedelta(days=1)  # so far back, earlier legs of a call are looked for
+
+# In place of the number of a day.
+_BEFORE: Final = -1
+_PRESENT: Final = -2
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is known of the calls that began from ``since`` until just before ``until``, in UTC.
+
+    unique_callers: different sources, as the phone systems write them. talk_seconds: of all answered calls together.
+    """
+
+    since: datetime
+    until: datetime
+    calls: int
+    answered: int
+    unique_callers: int
+    talk_seconds: int
+
+    @property
+    def missed(self) -> int:
+        return self.calls - self.answered
+
+    @property
+    def answered_share(self) -> float | None:
+        """From 0 to 1; None without calls."""
+        return self.answered / self.calls if self.calls else None
+
+    @property
+    def average_talk_seconds(self) -> float | None:
+        """Of answered calls; None if there are none."""
+        return self.talk_seconds / self.answered if self.answered else None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The calls that began on a local day."""
+
+    date: date
+    answered: int
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The present period, the one of the same length before it, and each day of the present one, oldest first."""
+
+    present: Figures
+    before: Figures
+    days: list[Day]
+
+
+def overview(session: Session, tenant_id: UUID, time_zone: ZoneInfo, days: int, until: datetime) -> Overview:
+    """The figures of the last ``days`` local days, today included, and of as many days before.
+
+    until: this moment, aware. The present period ends there, and the one before at the same local time of its last day,
+    so that like is compared with like.
+
+    One statement, which returns a row for each day and two more, however many calls there are.
+    """
+    spans = _Spans.of(time_zone, days, until)
+    found = {row.part: row for row in session.execute(_figures(_calls(_legs(tenant_id, spans), spans)))}
+    return Overview(
+        present=_total(found[_PRESENT], spans.starts[0], spans.until),
+        before=_total(found.get(_BEFORE), spans.before_since, spans.before_until),
+        days=[_day(day, found.get(number)) for number, day in enumerate(spans.dates)],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """The days of the present period and where each begins; where the period before begins and ends. Times in UTC."""
+
+    dates: list[date]
+    starts: list[datetime]
+    until: datetime
+    before_since: datetime
+    before_until: datetime
+
+    @classmethod
+    def of(cls, time_zone: ZoneInfo, days: int, until: datetime) -> _Spans:
+        local = until.astimezone(time_zone)
+        dates = [local.date() - timedelta(days=ago) for ago in reversed(range(days))]
+        starts = [_start_of(day, time_zone) for day in dates]
+        same_time = (local - timedelta(days=days)).astimezone(UTC)  # by the clock on the wall, not in hours
+        return cls(
+            dates=dates,
+            starts=starts,
+            until=until,
+            before_since=_start_of(dates[0] - timedelta(days=days), time_zone),
+            before_until=min(same_time, starts[0]),  # a time that clocks jumped over may be the day after's
+        )
+
+
+def _start_of(day: date, time_zone: ZoneInfo) -> datetime:
+    """The first moment of a local day, in UTC: its midnight, or the first of two; where there is none, the moment at
+    which clocks jump over it."""
+    return datetime.combine(day, time(), time_zone).astimezone(UTC)
+
+
+def _legs(tenant_id: UUID, spans: _Spans) -> Subquery:
+    """All legs from which calls of both periods are made: each with its place among those of its call, and with what is
+    known of the call as a whole: its talk time, None unless it was answered."""
+    alone = case((Call.linked_id.is_(None), Call.id))
+    one_call = Call.phone_system_id, Call.linked_id, alone
+    talk = case((Call.disposition == "answered", Call.talk_seconds))
+    return (
+        select(
+            Call.source,
+            Call.started_at,
+            func.row_number().over(partition_by=one_call, order_by=(Call.started_at, Call.id)).label("place"),
+            func.max(talk).over(partition_by=one_call).label("talk"),
+        )
+        .where(
+            Call.tenant_id == tenant_id,
+            Call.started_at >= spans.before_since - LONGEST_CALL,
+            Call.started_at < spans.until,
+        )
+        .subquery()
+    )
+
+
+def _calls(legs: Subquery, spans: _Spans) -> CTE:
+    """The calls of both periods, by their first legs. part: the number of the day of the present period; or the one
+    before."""
+    began = legs.c.started_at
+    borders = [began < end for end in spans.starts[1:]]
+    days = [(is_before, number) for number, is_before in enumerate(borders)]
+    part = case((began < spans.before_until, _BEFORE), *days, else_=len(borders)).label("part")
+    return (
+        select(part, legs.c.source, legs.c.talk)
+        .where(legs.c.place == 1, began >= spans.before_since)
+        .where(or_(began < spans.before_until, began >= spans.starts[0]))
+        .cte("calls_of_both_periods")
+    )
+
+
+def _figures(calls: CTE) -> CompoundSelect[Any]:
+    """Of each part; and of the present period as a whole, in which a caller of several days counts once."""
+    figures = (
+        func.count().label("calls"),
+        func.count(calls.c.talk).label("answered"),
+        func.count(distinct(calls.c.source)).label("callers"),
+        func.coalesce(func.sum(calls.c.talk), 0).label("talk_seconds"),
+    )
+    of_each_part = select(calls.c.part, *figures).group_by(calls.c.part)
+    return union_all(of_each_part, select(literal(_PRESENT), *figures).where(calls.c.part >= 0))
+
+
+def _total(found: Row[Any] | None, since: datetime, until: datetime) -> Figures:
+    if found is None:
+        return Figures(since, until, calls=0, answered=0, unique_callers=0, talk_seconds=0)
+    return Figures(since, until, found.calls, found.answered, found.callers, int(found.talk_seconds))
+
+
+def _day(day: date, found: Row[Any] | None) -> Day:
+    return Day(day, found.answered, found.calls - found.answered) if found is not None else Day(day, 0, 0)
