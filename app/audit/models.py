@@ -31,6 +31,7 @@ class AuditEvent(TenantOwned, Model):
         CheckConstraint("count > 0", name="count"),
         Index(  # for the last refusal of a phone system's deliveries
             None,
+            "tenant_id",
             "object_id",
             "id",
             postgresql_where=text("action = 'delivery.refused'"),

@@ -46,16 +46,16 @@ def upgrade() -> None:
         sqlite_where=sa.text("demonstration = 0"),
     )
     op.create_index(
-        op.f("ix_audit_events_object_id_id"),
+        op.f("ix_audit_events_tenant_id_object_id_id"),
         "audit_events",
-        ["object_id", "id"],
+        ["tenant_id", "object_id", "id"],
         postgresql_where=sa.text("action = 'delivery.refused'"),
         sqlite_where=sa.text("action = 'delivery.refused'"),
     )
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_audit_events_object_id_id"), "audit_events")
+    op.drop_index(op.f("ix_audit_events_tenant_id_object_id_id"), "audit_events")
     op.drop_index(op.f("ix_calls_phone_system_id_received_at"), "calls")
     with op.batch_alter_table("phone_systems") as table:
         make_computed_columns_anew(table)
