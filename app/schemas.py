@@ -131,5 +131,15 @@ TimeZone = Annotated[str, Field(max_length=255, examples=["Europe/Berlin"]), Aft
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=4096, examples=["…"])]
 """A secret, character by character as it was sent."""
 
+ChangedBy = Annotated[
+    str | None,
+    Field(
+        examples=["ada@acme.example"],
+        description="Who last set or removed it: an e-mail address, or the name of an API key, as it was then; null if "
+        "that is not known",
+    ),
+]
+"""Of a secret that people set."""
+
 UtcTime = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_in_utc)]
 """An RFC 3339 time, in UTC once it is read."""

@@ -75,6 +75,7 @@ def test_no_answer_has_a_secret_but_those_that_were_generated(spec):
     secrets = {"password", "webhook_password", "client_secret", "secret", "key", "recovery_codes"}
     assert {entry for entry in shown if entry[1] in secrets} == {
         ("PhoneSystemCreated", "webhook_password"),
+        ("WebhookPasswordRotated", "webhook_password"),
         ("EnrolmentOut", "secret"),
         ("RecoveryCodes", "recovery_codes"),
         ("ApiKeyCreated", "key"),

@@ -41,6 +41,8 @@ def holds_canary(text):
 
 # Nobody chooses these, so that no request has them: what becomes of them is tested below.
 MADE_BY_US = {"users.totp_secret", "users.recovery_code_hashes", "api_keys.token_hash"}
+# Nor this, which is a webhook password until it is rotated.
+MADE_BY_US |= {"phone_systems.previous_webhook_password"}
 
 
 def test_the_bodies_have_every_secret_there_is():
@@ -74,6 +76,10 @@ def test_a_canary_appears_in_no_answer_and_no_log(app, alice, bob, charlie, clie
             alice.client.patch(location, json=body),
             alice.client.patch(location, json={name: CANARY for name, value in body.items() if value == CANARY}),
         ]
+        if url == "/api/phone-systems":
+            for rotated in ({"password": CANARY}, {}, {"password": [CANARY]}, {"keep_previous_hours": CANARY}):
+                answers.append(alice.client.post(f"{location}/webhook-password", json=rotated))
+            answers.append(alice.client.patch(location, json={"webhook_password": CANARY}))
         for refused in (
             body | {"unknown": CANARY},
             body | {name: [CANARY] for name, value in body.items() if value == CANARY},

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import UtcTimestamp, now, primary_key
@@ -29,6 +29,14 @@ class AuditEvent(TenantOwned, Model):
         tenant_key(),
         CheckConstraint("outcome IN ('success', 'refused')", name="outcome"),
         CheckConstraint("count > 0", name="count"),
+        Index(  # for the last refusal of a phone system's deliveries
+            None,
+            "tenant_id",
+            "object_id",
+            "id",
+            postgresql_where=text("action = 'delivery.refused'"),
+            sqlite_where=text("action = 'delivery.refused'"),
+        ),
     )
 
     # The one table of tenants' own rows that has some of nobody's as well.

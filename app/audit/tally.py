@@ -180,7 +180,8 @@ def store_counted() -> None:
 
 def _store_all(counted: list[_Counted]) -> None:
     """What cannot be stored is kept for the next time, and the log says so. Without a database nothing is tried twice:
-    each time takes seconds."""
+    each time takes seconds. The last to happen is stored last, and so is the newest event."""
+    counted = sorted(counted, key=lambda one: one[2].last)
     for number, (kind, origin, following) in enumerate(counted):
         times = {"first": following.first.isoformat(), "last": following.last.isoformat()}
         try:

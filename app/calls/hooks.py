@@ -28,8 +28,6 @@ from app.web import read_body
 
 MAXIMUM_BODY_BYTES: Final = 64 * 1024
 
-_WEBHOOK_PASSWORD: Final = (("secret", "phone_systems.webhook_password"), ("purpose", "delivery"))
-
 api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
 
 
@@ -78,5 +76,13 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
     enter_tenant_scope(sender.tenant_id)
     act_as(Actor("phone_system", sender.phone_system_id))
     budget.spend_for(sender.tenant_id)
-    tally.count(tally.Kind("secret.used", SUCCESS, sender.tenant_id, sender.phone_system_id, _WEBHOOK_PASSWORD))
+    tally.count(tally.Kind("secret.used", SUCCESS, sender.tenant_id, sender.phone_system_id, _which_password(sender)))
     return sender
+
+
+def _which_password(sender: Sender) -> tuple[tuple[str, str], ...]:
+    """For the audit trail. With the time since when it has been this one, so that the first delivery with a new
+    password is seen at once, in the same hour as others with the one before."""
+    details = (("secret", sender.secret), ("purpose", "delivery"))
+    changed_at = sender.secret_changed_at
+    return details if changed_at is None else (*details, ("changed_at", changed_at.isoformat()))

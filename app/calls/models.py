@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import UtcTimestamp, now
@@ -32,6 +32,13 @@ class Call(TenantOwned, Model):
             "disposition IN ('answered', 'no_answer', 'busy', 'failed', 'voicemail', 'other')", name="disposition"
         ),
         Index(None, "tenant_id", "started_at", "id"),
+        Index(  # for the last delivery of a phone system
+            None,
+            "phone_system_id",
+            "received_at",
+            postgresql_where=text("NOT demonstration"),
+            sqlite_where=text("demonstration = 0"),
+        ),
     )
 
     phone_system_id: Mapped[UUID | None]

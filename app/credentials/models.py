@@ -22,4 +22,5 @@ class ApiCredential(Integration, Model):
     name: Mapped[str]
     provider: Mapped[str]
     secret = encrypted("api_credentials.secret")
+    secret_changed_by: Mapped[str | None]
     expires_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from app.integrations.schemas import Changes, Written
-from app.schemas import Input, PlainText, Secret, UtcTime, VersionedRecord, not_required
+from app.schemas import ChangedBy, Input, PlainText, Secret, UtcTime, VersionedRecord, not_required
 
 
 class ApiCredentialIn(Input):
@@ -29,6 +29,7 @@ class ApiCredentialOut(VersionedRecord):
     provider: str = Field(examples=["deepgram"], description="Whose API it is")
     secret_set: bool = Field(description="Whether there is a secret; it is never shown")
     secret_changed_at: datetime | None
+    secret_changed_by: ChangedBy
     expires_at: datetime | None = Field(description="When the provider stops accepting it")
 
 

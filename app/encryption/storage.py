@@ -69,6 +69,7 @@ class EncryptedColumn:
     """An entry of the inventory: where the values of one encrypted attribute are, and what binds each of them.
 
     name: the attribute's public name, which never changes. key: the primary key, by which tables are walked.
+    changed_by: a column that the table may have beside ours, with who set or removed the value.
     owner: column with the owner's id, or None for what belongs to the platform. row: column with the row id of the
     context; the primary key, except in history tables.
     """
@@ -78,6 +79,7 @@ class EncryptedColumn:
     storage: Column[Any]
     key_id: Column[Any]
     changed_at: Column[Any]
+    changed_by: Column[Any] | None
     key: Column[Any]
     owner: Column[Any] | None
     row: Column[Any]
@@ -140,6 +142,7 @@ def _describe(table: Table, storage: Column[Any], info: tuple[str, str, str | No
         storage=storage,
         key_id=table.c[f"{attribute}_key_id"],
         changed_at=table.c[f"{attribute}_changed_at"],
+        changed_by=table.c.get(f"{attribute}_changed_by"),
         key=next(iter(table.primary_key.columns)),
         owner=None if owner is None else table.c[owner],
         row=table.c[row],

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, inspect, select
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
+from app.audit.actors import Origin
 from app.database import uuid7
 from app.errors import NotFound, OutdatedVersion
 from app.integrations.models import Integration
@@ -32,20 +33,22 @@ class Integrations(Generic[T]):
     """One kind of integration. Every method sees the rows of the one tenant that it is given.
 
     noun: what the audit trail calls one. secret: the encrypted attribute that is sent somewhere. sent_to: the
-    attributes that say where. guarded: these, and every other secret: whoever changes one of them has to have proved
-    lately who they are.
+    attributes that say where. secrets: every encrypted attribute that people set, of each of which the row says who
+    did. guarded: secrets and where one is sent: whoever changes one of them has to have proved lately who they are.
     """
 
     def __init__(self, model: type[T], noun: str, *, secret: str, sent_to: Sequence[str]) -> None:
         self.model, self.noun, self.secret, self.sent_to = model, noun, secret, sent_to
         self._listing = Listing(select(model).where(model.tenant_id == bindparam("tenant_id")), model.id)
-        stored = [column.key.rpartition("_encrypted") for column in inspect(model).columns]
-        self.guarded = frozenset([*sent_to, *(attribute for attribute, is_secret, _ in stored if is_secret)])
+        stored = [column.key.rpartition("_changed_by") for column in inspect(model).columns]
+        self.secrets = frozenset(attribute for attribute, is_secret, _ in stored if is_secret)
+        self.guarded = self.secrets | set(sent_to)
 
     def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any]) -> T:
         """A new row with the attributes ``values``."""
         row = self.model(**values)
         row.id, row.tenant_id = uuid7(), tenant_id
+        self.note_who(row, values)
         session.add(row)
         self._record(session, row, "created", values)
         session.commit()
@@ -83,17 +86,28 @@ class Integrations(Generic[T]):
         has it again. Raises :class:`~app.errors.NotFound` and, for another version, :class:`~app.errors.Conflict`.
         """
         row = self._get_to_change(session, tenant_id, row_id, version)
-        moved = [name for name in self.sent_to if name in changes and changes[name] != getattr(row, name)]
-        for name, value in changes.items():
+        notices = self.removed_with(row, changes) if changes else []
+        values = {**changes, **{notice.field: None for notice in notices}}
+        self.note_who(row, values)
+        for name, value in values.items():
             setattr(row, name, value)
-        notices = []
-        if moved and self.secret not in changes and getattr(row, f"{self.secret}_set"):
-            setattr(row, self.secret, None)
-            notices.append(Notice(self.secret, f"was removed, because {' and '.join(moved)} changed: enter it again"))
         if changes:
-            self._record(session, row, "updated", {*changes, *(notice.field for notice in notices)})
+            self._record(session, row, "updated", values)
         session.commit()
         return row, notices
+
+    def removed_with(self, row: T, changes: Mapping[str, Any]) -> list[Notice]:
+        """Which secrets of the row have to go with these changes, and why."""
+        moved = [name for name in self.sent_to if name in changes and changes[name] != getattr(row, name)]
+        if not moved or self.secret in changes or not getattr(row, f"{self.secret}_set"):
+            return []
+        return [Notice(self.secret, f"was removed, because {' and '.join(moved)} changed: enter it again")]
+
+    def note_who(self, row: T, values: Mapping[str, Any]) -> None:
+        """Note in the row who it is that sets, replaces or removes secrets with these values."""
+        for name in self.secrets & values.keys():
+            if values[name] is not None or getattr(row, f"{name}_set"):
+                setattr(row, f"{name}_changed_by", Origin.now().actor.name or None)
 
     def delete(self, session: Session, tenant_id: UUID, row_id: UUID, version: int | None = None) -> None:
         """Raises :class:`~app.errors.NotFound` and, for another ``version``, :class:`~app.errors.Conflict`."""

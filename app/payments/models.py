@@ -21,4 +21,5 @@ class PaymentAccount(Integration, Model):
     mode: Mapped[str]
     client_id: Mapped[str | None]
     client_secret = encrypted("payment_accounts.client_secret")
+    client_secret_changed_by: Mapped[str | None]
     webhook_id: Mapped[str | None]

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.integrations.schemas import Changes, Written
-from app.schemas import Input, PlainText, Secret, VersionedRecord, not_required
+from app.schemas import ChangedBy, Input, PlainText, Secret, VersionedRecord, not_required
 
 Provider = Literal["paypal"]
 Mode = Literal["sandbox", "live"]
@@ -36,6 +36,7 @@ class PaymentAccountOut(VersionedRecord):
     client_id: str | None = Field(examples=["AYSq3RDGsmBLJE"], description="Of the provider's REST API")
     client_secret_set: bool = Field(description="Whether there is a client secret; it is never shown")
     client_secret_changed_at: datetime | None
+    client_secret_changed_by: ChangedBy
     webhook_id: str | None = Field(examples=["8PT597110X687430L"], description="Of the provider's webhook")
 
 

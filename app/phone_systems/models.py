@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
-from sqlalchemy.orm import Mapped, column_property, relationship
+from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
+from app.database import UtcTimestamp, now
 from app.encryption import encrypted
 from app.extensions import Model
 from app.integrations.models import Integration
@@ -16,7 +18,11 @@ from app.tenants.models import Tenant
 
 class PhoneSystem(Integration, Model):
     """A PBX. ``username`` and ``password`` sign us in to it at ``base_url``; with ``webhook_username`` and
-    ``webhook_password`` it signs in to us. ``time_zone`` is an IANA name; None means the tenant's."""
+    ``webhook_password`` it signs in to us. ``time_zone`` is an IANA name; None means the tenant's.
+
+    previous_webhook_password: the one before the last rotation, which is accepted as well until ``grace_ends_at``, and
+    removed by the next change of the row after that.
+    """
 
     __tablename__ = "phone_systems"
     __table_args__ = (tenant_key(),)
@@ -26,12 +32,23 @@ class PhoneSystem(Integration, Model):
     base_url: Mapped[str | None]
     username: Mapped[str | None]
     password = encrypted("phone_systems.password")
+    password_changed_by: Mapped[str | None]
     webhook_username: Mapped[str | None]
     webhook_password = encrypted("phone_systems.webhook_password")
+    webhook_password_changed_by: Mapped[str | None]
+    previous_webhook_password = encrypted("phone_systems.previous_webhook_password")
+    grace_ends_at: Mapped[datetime | None] = mapped_column("previous_webhook_password_expires_at", UtcTimestamp())
     time_zone: Mapped[str | None]
     tenant: Mapped[Tenant] = relationship()
     if TYPE_CHECKING:  # mapped below, where there is a column to refer to
         subdomain: Mapped[str]
+        previous_webhook_password_set: bool
+
+    @property
+    def previous_webhook_password_expires_at(self) -> datetime | None:
+        """Until when the previous webhook password is accepted; None if there is none, or it has expired."""
+        is_valid = self.previous_webhook_password_set and self.grace_ends_at is not None and self.grace_ends_at > now()
+        return self.grace_ends_at if is_valid else None
 
     @property
     def webhook_path(self) -> str:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AnyHttpUrl, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.integrations.schemas import Changes, Written
+from app.phone_systems.service import LONGEST_GRACE
 from app.phone_systems.vendors import VENDORS
-from app.schemas import Input, PlainText, Secret, TimeZone, VersionedRecord, not_required
+from app.schemas import (
+    ChangedBy,
+    Input,
+    Output,
+    PlainText,
+    Secret,
+    TimeZone,
+    Version,
+    VersionedRecord,
+    not_required,
+)
 
 
 def _known_vendor(name: str) -> str:
@@ -43,6 +54,14 @@ _http_url: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
 Vendor = Annotated[str, AfterValidator(_known_vendor), Field(json_schema_extra={"enum": list(VENDORS)})]
 BaseUrl = Annotated[PlainText, Field(json_schema_extra={"format": "uri"}), AfterValidator(_base_url)]
 UserName = Annotated[PlainText, AfterValidator(_without_colon)]
+GeneratedPassword = Annotated[
+    str | None,
+    Field(
+        examples=["pW3k…"],
+        description="Shown this once, if it was generated",
+        exclude_if=lambda password: password is None,
+    ),
+]
 
 
 class PhoneSystemIn(Input):
@@ -76,11 +95,16 @@ class PhoneSystemOut(VersionedRecord):
     username: str | None = Field(examples=["api"], description="Signs us in to the PBX")
     password_set: bool = Field(description="Whether there is a password; it is never shown")
     password_changed_at: datetime | None
+    password_changed_by: ChangedBy
     webhook_username: str | None = Field(examples=["pbx"], description="Signs the PBX in to us")
     webhook_password_set: bool = Field(
         description="Whether there is a password; without one all deliveries are refused"
     )
     webhook_password_changed_at: datetime | None
+    webhook_password_changed_by: ChangedBy
+    previous_webhook_password_expires_at: datetime | None = Field(
+        description="Until when the password before the last rotation is accepted, too; null if it is not"
+    )
     webhook_path: str = Field(
         examples=["/hooks/acme/0199b2c4-7d1e-7c3a-9f58-2b6f0c1d4e5a/cdr"],
         description="Where the PBX delivers its call records",
@@ -95,14 +119,54 @@ class PhoneSystemWritten(PhoneSystemOut, Written):
 class PhoneSystemCreated(PhoneSystemWritten):
     model_config = ConfigDict(from_attributes=False)  # a stored password must not be read into this by its name
 
-    webhook_password: str | None = Field(
-        None,
-        examples=["pW3k…"],
-        description="Shown this once, if it was generated",
-        exclude_if=lambda password: password is None,
-    )
+    webhook_password: GeneratedPassword = None
 
     @classmethod
     def created(cls, row: Any, given: Mapping[str, Any]) -> Self:
         generated = row.webhook_password if given.get("webhook_password") is None else None
         return cls(**PhoneSystemWritten.changed(row, []).model_dump(), webhook_password=generated)
+
+
+class WebhookPasswordIn(Input):
+    password: Secret | None = Field(None, description="The new one; generated if not given")
+    keep_previous_hours: int = Field(
+        24,
+        strict=True,
+        ge=0,
+        le=LONGEST_GRACE // timedelta(hours=1),
+        description="How long the password until now is accepted too, while the phone system is changed",
+    )
+    version: Version = not_required(
+        strict=True,
+        description="The version of the phone system that is to be changed: 409 if it has another one by now",
+    )
+
+
+class WebhookPasswordRotated(PhoneSystemOut):
+    model_config = ConfigDict(from_attributes=False)  # as above
+
+    webhook_password: GeneratedPassword = None
+
+    @classmethod
+    def rotated(cls, row: Any, generated: str | None) -> Self:
+        """The answer to a rotation that gave ``row``."""
+        return cls(**PhoneSystemOut.model_validate(row).model_dump(), webhook_password=generated)
+
+
+class RefusalOut(Output):
+    first_at: datetime = Field(description="The first of them")
+    last_at: datetime = Field(description="The last of them")
+    address: str | None = Field(
+        examples=["203.0.113.7"], description="The network that they came from: an IPv4 address, or an IPv6 /64"
+    )
+    count: int = Field(examples=[3], description="How many they were")
+
+
+class HealthOut(Output):
+    last_delivery_at: datetime | None = Field(
+        description="When the newest call record was delivered; null if there is none"
+    )
+    last_refusal: RefusalOut | None = Field(
+        description="Deliveries with wrong credentials, as the audit trail has them: a minute later, and those that "
+        "follow in the same hour when it is over; null if there were none"
+    )

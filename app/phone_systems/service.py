@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
 from app.calls import service as calls
-from app.integrations.service import Integrations
+from app.database import now
+from app.errors import Invalid
+from app.integrations.service import Integrations, Notice
 from app.phone_systems.models import PhoneSystem
 
 WEBHOOK_USERNAME: Final = "pbx"
+LONGEST_GRACE: Final = timedelta(days=7)
 
 
 class PhoneSystems(Integrations[PhoneSystem]):
@@ -27,13 +32,78 @@ class PhoneSystems(Integrations[PhoneSystem]):
             {
                 **values,
                 "webhook_username": values.get("webhook_username") or WEBHOOK_USERNAME,
-                "webhook_password": values.get("webhook_password") or secrets.token_urlsafe(24),
+                "webhook_password": values.get("webhook_password") or _make_password(),
             },
         )
+
+    def rotate_webhook_password(
+        self,
+        session: Session,
+        tenant_id: UUID,
+        row_id: UUID,
+        *,
+        password: str | None,
+        keep_previous: timedelta,
+        version: int | None = None,
+    ) -> tuple[PhoneSystem, str | None]:
+        """Replace the webhook password, and accept the one that it was until now for a while longer: the PBX is
+        changed meanwhile, and delivers all the time.
+
+        password: the new one; without it one is made up, which is returned beside the row.
+        keep_previous: from 0 to 7 days. An even older password, from a rotation before, is dropped in any case.
+        version: the one that the sender read, or None for whichever it is.
+
+        Raises :class:`~app.errors.NotFound`, :class:`~app.errors.Invalid` for another time, for another version
+        :class:`~app.errors.Conflict`, and :class:`~app.encryption.EncryptionError` when the password that is to be kept
+        cannot be opened.
+        """
+        if not timedelta() <= keep_previous <= LONGEST_GRACE:
+            errors = [{"field": "keep_previous_hours", "message": "must be from 0 to 168"}]
+            raise Invalid("The webhook password cannot be replaced.", errors)
+        row = self._get_to_change(session, tenant_id, row_id, version)
+        generated = None if password else _make_password()
+        row.previous_webhook_password = row.webhook_password if keep_previous else None
+        row.grace_ends_at = now() + keep_previous
+        values = {"webhook_password": password or generated}
+        self.note_who(row, values)
+        row.webhook_password = values["webhook_password"]
+        until = row.previous_webhook_password_expires_at
+        details = {"previous_accepted_until": until.isoformat() if until else None}
+        audit.record(session, "webhook_password.rotated", object_id=row.id, details=details)
+        session.commit()
+        return row, generated
+
+    def end_grace(self, session: Session, tenant_id: UUID, row_id: UUID, version: int | None = None) -> PhoneSystem:
+        """From now on only the webhook password itself is accepted, not the one before it. Nothing changes where that
+        is so already.
+
+        Raises :class:`~app.errors.NotFound` and, for another ``version``, :class:`~app.errors.Conflict`.
+        """
+        row = self._get_to_change(session, tenant_id, row_id, version)
+        if row.previous_webhook_password_set:
+            row.previous_webhook_password = None
+            audit.record(session, "previous_webhook_password.removed", object_id=row.id)
+        session.commit()
+        return row
+
+    def removed_with(self, row: PhoneSystem, changes: Mapping[str, Any]) -> list[Notice]:
+        """Also the previous webhook password, once it has expired, or where the webhook password is changed without
+        being rotated: that is how one is ended that others know."""
+        notices = super().removed_with(row, changes)
+        if row.previous_webhook_password_set:
+            if row.previous_webhook_password_expires_at is None:
+                notices.append(Notice("previous_webhook_password", "was removed: it had expired"))
+            elif "webhook_password" in changes:
+                notices.append(Notice("previous_webhook_password", "was removed, because webhook_password changed"))
+        return notices
 
     def detach(self, session: Session, row: PhoneSystem) -> None:
         """Call records stay when their phone system goes."""
         calls.detach_phone_system(session, row.tenant_id, row.id)
+
+
+def _make_password() -> str:
+    return secrets.token_urlsafe(24)
 
 
 phone_systems = PhoneSystems(PhoneSystem, "phone_system", secret="password", sent_to=["base_url"])

@@ -6,8 +6,9 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from flask import current_app
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
+from app.database import now
 from app.encryption import sealed
 from app.encryption.keyring import Context
 from app.errors import Unauthenticated
@@ -23,6 +25,8 @@ from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
 NOBODY: Final = UUID(int=0)
+CURRENT: Final = "webhook_password"
+PREVIOUS: Final = "previous_webhook_password"
 
 _LABEL: Final = re.compile(r"[a-z0-9-]{1,63}")
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -43,29 +47,37 @@ class WrongCredentials(Unauthenticated):
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A phone system that has signed in. ``time_zone`` is that of its clock."""
+    """A phone system that has signed in. ``time_zone`` is that of its clock; ``secret`` the name of the column whose
+    password it sent, ``secret_changed_at`` when that got there, if it is known."""
 
     phone_system_id: UUID
     tenant_id: UUID
     vendor: str
     time_zone: ZoneInfo
+    secret: str
+    secret_changed_at: datetime | None
 
 
 class _Stored(NamedTuple):
-    """What is known of a phone system, with its webhook password still sealed."""
+    """What is known of a phone system, with its webhook passwords still sealed."""
 
     id: UUID
     tenant_id: UUID
     vendor: str
+    time_zone: str
     webhook_username: str | None
     webhook_password: str | None
-    time_zone: str
+    webhook_password_changed_at: datetime | None
+    previous_webhook_password: str | None
+    previous_webhook_password_changed_at: datetime | None
+    grace_ends_at: datetime | None
 
 
 def authenticate(
     session: Session, subdomain: str, phone_system_id: str, username: str | None, password: str | None
 ) -> Sender:
-    """The phone system with that id, of the tenant with that subdomain, if these are its webhook credentials.
+    """The phone system with that id, of the tenant with that subdomain, if these are its webhook credentials. While
+    a password that was rotated has not expired, it is accepted as well.
 
     username, password: None where the delivery has none.
 
@@ -76,11 +88,27 @@ def authenticate(
     found = _find(session, subdomain, phone_system_id)
     has_credentials = found is not None and bool(found.webhook_username) and found.webhook_password is not None
     known = found is not None and has_credentials and _same(username, found.webhook_username)
-    stored = found if found is not None and known else _decoy()  # exactly one value is opened, whatever is wrong
-    matches = _same(username, stored.webhook_username) & _same(password, _open_password(stored))
+    # Exactly two values are opened, whatever is wrong.
+    stored = found if found is not None and known else _decoy()
+    has_previous = stored.previous_webhook_password is not None and _is_ahead(stored.grace_ends_at)
+    is_current = _same(password, _open(stored, CURRENT))
+    is_previous = _same(password, _open(stored if has_previous else _decoy(), PREVIOUS)) & has_previous
+    matches = _same(username, stored.webhook_username) & (is_current | is_previous)
     if not (matches and has_credentials and username and password):
         raise WrongCredentials(found and found.id, found and found.tenant_id)
-    return Sender(stored.id, stored.tenant_id, stored.vendor, ZoneInfo(stored.time_zone))
+    used = CURRENT if is_current else PREVIOUS
+    return Sender(
+        stored.id,
+        stored.tenant_id,
+        stored.vendor,
+        ZoneInfo(stored.time_zone),
+        f"phone_systems.{used}",
+        getattr(stored, f"{used}_changed_at"),
+    )
+
+
+def _is_ahead(moment: datetime | None) -> bool:
+    return moment is not None and moment > now()
 
 
 def _find(session: Session, subdomain: str, phone_system_id: str) -> _Stored | None:
@@ -101,9 +129,13 @@ _FIND: Final = (
         _PHONE_SYSTEMS.c.id,
         _PHONE_SYSTEMS.c.tenant_id,
         _PHONE_SYSTEMS.c.vendor,
+        func.coalesce(_PHONE_SYSTEMS.c.time_zone, _TENANTS.c.time_zone),
         _PHONE_SYSTEMS.c.webhook_username,
         _PHONE_SYSTEMS.c.webhook_password_encrypted,
-        func.coalesce(_PHONE_SYSTEMS.c.time_zone, _TENANTS.c.time_zone),
+        _PHONE_SYSTEMS.c.webhook_password_changed_at,
+        _PHONE_SYSTEMS.c.previous_webhook_password_encrypted,
+        _PHONE_SYSTEMS.c.previous_webhook_password_changed_at,
+        _PHONE_SYSTEMS.c.previous_webhook_password_expires_at,
     )
     .join_from(_PHONE_SYSTEMS, _TENANTS, _TENANTS.c.id == _PHONE_SYSTEMS.c.tenant_id)
     .where(
@@ -114,21 +146,22 @@ _FIND: Final = (
 )
 
 
-def _open_password(stored: _Stored) -> str:
+def _open(stored: _Stored, attribute: str) -> str:
     """The plaintext, read from an object that is in no session: loading one takes longer than all the rest."""
-    sealed_password: dict[str, Any] = {"webhook_password_encrypted": stored.webhook_password}
+    sealed_password: dict[str, Any] = {f"{attribute}_encrypted": getattr(stored, attribute)}
     phone_system = PhoneSystem(id=stored.id, tenant_id=stored.tenant_id, **sealed_password)
-    password: str = phone_system.webhook_password
-    return password
+    return cast(str, getattr(phone_system, attribute))
 
 
 def _decoy() -> _Stored:
     """What is opened and compared in place of credentials that do not exist. Nobody can match it."""
     encryption = current_app.extensions["encryption"]
     if "webhook_decoy" not in current_app.extensions:
-        context = Context("phone_systems.webhook_password", str(NOBODY), str(NOBODY))
-        value = sealed.seal(encryption.keyring.primary, context, bytes(24))
-        current_app.extensions["webhook_decoy"] = _Stored(NOBODY, NOBODY, "", "", value, "UTC")
+        contexts = [Context(f"phone_systems.{name}", str(NOBODY), str(NOBODY)) for name in (CURRENT, PREVIOUS)]
+        current, previous = (sealed.seal(encryption.keyring.primary, context, bytes(24)) for context in contexts)
+        current_app.extensions["webhook_decoy"] = _Stored(
+            NOBODY, NOBODY, "", "UTC", "", current, None, previous, None, None
+        )
     decoy: _Stored = current_app.extensions["webhook_decoy"]
     return decoy
 

@@ -259,6 +259,7 @@ def test_the_inventory_of_the_app_is_in_the_order_of_tables_and_names():
         ("api_credentials", "api_credentials.secret"),
         ("payment_accounts", "payment_accounts.client_secret"),
         ("phone_systems", "phone_systems.password"),
+        ("phone_systems", "phone_systems.previous_webhook_password"),
         ("phone_systems", "phone_systems.webhook_password"),
     } <= set(found)
 

@@ -24,6 +24,8 @@ SENSITIVE = [
     ("PATCH", "/api/phone-systems/{id}", {"password": "new"}),
     ("PATCH", "/api/phone-systems/{id}", {"webhook_password": None}),
     ("PATCH", "/api/phone-systems/{id}", {"name": "New", "base_url": "https://other.example"}),
+    ("POST", "/api/phone-systems/{id}/webhook-password", {}),
+    ("DELETE", "/api/phone-systems/{id}/webhook-password/previous", None),
     ("PATCH", "/api/payment-accounts/{id}", {"client_secret": "new"}),
     ("PATCH", "/api/payment-accounts/{id}", {"provider": "paypal"}),
     ("PATCH", "/api/payment-accounts/{id}", {"mode": "sandbox"}),
@@ -72,7 +74,7 @@ def send(alice, bob):
     made["/api/api-keys"] = alice.client.post("/api/api-keys", json={"name": "Mine", "role": "admin"}).json["id"]
 
     def send(method, path, body):
-        url = path.format(id=made.get(path.removesuffix("/{id}")))
+        url = path.format(id=made.get(path.partition("/{id}")[0]))
         return alice.client.open(url, method=method, json=body)
 
     return send

@@ -36,7 +36,7 @@ OLD, NEW, THIRD = (Fernet.generate_key().decode() for _ in range(3))
 JWT_SECRET_KEY = secrets.token_urlsafe(48)
 
 SECRETS: dict[type, tuple[str, ...]] = {
-    PhoneSystem: ("password", "webhook_password"),
+    PhoneSystem: ("password", "webhook_password", "previous_webhook_password"),
     PaymentAccount: ("client_secret",),
     ApiCredential: ("secret",),
 }

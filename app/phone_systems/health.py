@@ -1,0 +1,105 @@
+"""How phone systems are: when each last delivered, and was last refused. Found by index, however many calls and events
+there are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Select, bindparam, select
+from sqlalchemy.orm import Session
+
+from app.audit.models import AuditEvent
+from app.calls.models import Call
+from app.errors import NotFound
+from app.phone_systems.models import PhoneSystem
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Deliveries with wrong credentials that the audit trail has as one event. address: of the network that they came
+    from."""
+
+    first_at: datetime
+    last_at: datetime
+    address: str | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Health:
+    """last_delivery_at: when the newest record came that a PBX delivered. None for never.
+
+    last_refusal: as the audit trail has it: about a minute later, and those that follow in the same hour when that is
+    over. See :mod:`app.audit.tally`.
+    """
+
+    last_delivery_at: datetime | None
+    last_refusal: Refusal | None
+
+
+def get(session: Session, tenant_id: UUID, phone_system_id: UUID) -> Health:
+    """How one phone system is. Raises :class:`~app.errors.NotFound`."""
+    try:
+        return health_of(session, tenant_id, [phone_system_id])[phone_system_id]
+    except KeyError:
+        raise NotFound("There is nothing here under this id.") from None
+
+
+def health_of(session: Session, tenant_id: UUID, ids: Collection[UUID]) -> dict[UUID, Health]:
+    """How each of these phone systems of the tenant is, in two statements whatever their number. Ids that are not the
+    tenant's are left out."""
+    found = session.execute(_NEWEST, {"tenant_id": tenant_id, "ids": list(ids)}).all()
+    refused = {row.refusal_id for row in found} - {None}
+    events = session.scalars(_EVENTS, {"tenant_id": tenant_id, "ids": list(refused)}) if refused else ()
+    refusals = {event.id: _refusal(event) for event in events}
+    return {row.id: Health(row.last_delivery_at, refusals.get(row.refusal_id)) for row in found}
+
+
+def _refusal(event: AuditEvent) -> Refusal:
+    first, last = (event.details.get(name) for name in ("first", "last"))
+    return Refusal(
+        datetime.fromisoformat(first) if first else event.occurred_at,
+        datetime.fromisoformat(last) if last else event.occurred_at,
+        event.address,
+        event.count,
+    )
+
+
+def _newest() -> Select[UUID, datetime, UUID]:
+    """Of each phone system the newest of either, by the index that is there for it. Both are partial, so what they are
+    limited to stands in the statement itself: a parameter might be anything."""
+    delivered = (
+        select(Call.received_at)
+        .where(
+            Call.tenant_id == PhoneSystem.tenant_id,
+            Call.phone_system_id == PhoneSystem.id,
+            ~Call.demonstration,
+        )
+        .order_by(Call.received_at.desc())
+        .limit(1)
+    )
+    refused = (
+        select(AuditEvent.id)
+        .where(
+            AuditEvent.tenant_id == PhoneSystem.tenant_id,
+            AuditEvent.object_id == PhoneSystem.id,
+            AuditEvent.action == bindparam("action", "delivery.refused", literal_execute=True),
+        )
+        .order_by(AuditEvent.id.desc())
+        .limit(1)
+    )
+    return select(
+        PhoneSystem.id,
+        delivered.scalar_subquery().label("last_delivery_at"),
+        refused.scalar_subquery().label("refusal_id"),
+    ).where(PhoneSystem.tenant_id == bindparam("tenant_id"), PhoneSystem.id.in_(bindparam("ids", expanding=True)))
+
+
+_NEWEST: Final = _newest()
+_EVENTS: Final = select(AuditEvent).where(
+    AuditEvent.tenant_id == bindparam("tenant_id"), AuditEvent.id.in_(bindparam("ids", expanding=True))
+)
