@@ -16,9 +16,10 @@ from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Forbidden, NotFound, OutdatedVersion, Unauthenticated
 from app.identity import sessions
-from app.identity.models import Membership, Role
+from app.identity.models import Membership, Role, User
 from app.identity.service import get_tenant, get_user
 from app.pagination import Listing, PageQuery
+from app.tenants.models import Invitation
 
 
 def list_page(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[Membership], str | None]:
@@ -34,6 +35,31 @@ def get(session: Session, tenant_id: UUID, membership_id: UUID) -> Membership:
     if member is None:
         raise _not_found()
     return member
+
+
+def keepers_without_second_factor(session: Session, tenant_id: UUID, besides: UUID) -> list[str]:
+    """The e-mail addresses of owners and admins who sign in with a password alone, in alphabetical order. besides: the
+    id of a membership that is left out."""
+    wanted = (
+        select(User.email)
+        .join(User.memberships)
+        .where(
+            Membership.tenant_id == tenant_id,
+            Membership.id != besides,
+            Membership.role.in_([Role.OWNER, Role.ADMIN]),
+            Membership.disabled_at.is_(None),
+            User.disabled_at.is_(None),
+            User.totp_confirmed_at.is_(None),
+        )
+    )
+    return list(session.scalars(wanted.order_by(User.email)))
+
+
+def has_others(session: Session, tenant_id: UUID, besides: UUID) -> bool:
+    """Whether anybody but that member is on the team, or invited to be."""
+    member = select(Membership.id).where(Membership.tenant_id == tenant_id, Membership.id != besides)
+    invited = select(Invitation.id).where(Invitation.tenant_id == tenant_id, Invitation.expires_at > now())
+    return bool(session.scalar(select(or_(member.exists(), invited.exists()))))
 
 
 def change(
