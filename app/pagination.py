@@ -64,15 +64,28 @@ class Listing(Generic[T]):
         parameters: of the statement. Raises :class:`~app.errors.Invalid` for a cursor that was not given out by
         this list.
         """
-        statement, parameters = self._first, parameters | {"page_size": page.limit + 1}
-        if page.cursor is not None:
-            statement, values = self._following, _read_cursor(page.cursor, self._keys)
-            parameters |= {f"last_{key.key}": value for key, value in zip(self._keys, values, strict=True)}
-        items = list(session.scalars(statement, parameters))
+        last = None if page.cursor is None else _read_cursor(page.cursor, self._keys)
+        items = self._read(session, page.limit + 1, last, parameters)
         if len(items) <= page.limit:
             return items, None
         items.pop()
-        return items, _write_cursor([getattr(items[-1], key.key) for key in self._keys])
+        return items, _write_cursor(self._values_of(items[-1]))
+
+    def fetch_after(self, session: Session, last: T | None, most: int, **parameters: Any) -> list[T]:
+        """The ``most`` objects that follow ``last``, or the first ones; fewer where the list ends."""
+        return self._read(session, most, None if last is None else self._values_of(last), parameters)
+
+    def _read(
+        self, session: Session, most: int, last: Sequence[datetime | UUID] | None, parameters: dict[str, Any]
+    ) -> list[T]:
+        statement, parameters = self._first, parameters | {"page_size": most}
+        if last is not None:
+            statement = self._following
+            parameters |= {f"last_{key.key}": value for key, value in zip(self._keys, last, strict=True)}
+        return list(session.scalars(statement, parameters))
+
+    def _values_of(self, item: T) -> list[datetime | UUID]:
+        return [getattr(item, key.key) for key in self._keys]
 
 
 def _write_cursor(values: list[datetime | UUID]) -> str:

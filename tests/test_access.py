@@ -63,6 +63,8 @@ MATRIX = {
     "GET /api/api-keys/<uuid:id>": MANAGERS,
     "DELETE /api/api-keys/<uuid:id>": MANAGERS,
     "GET /api/calls": PEOPLE | KEYS,
+    "GET /api/calls/export": PEOPLE | KEYS,
+    "GET /api/calls/<uuid:id>": PEOPLE | KEYS,
     "GET /api/audit-events": KEEPERS,
     "GET /api/phone-systems": KEEPERS,
     "POST /api/phone-systems": KEEPERS,

@@ -32,7 +32,12 @@ class Reader:
     """Somebody who follows the guide, and takes from the answers what it says."""
 
     # The newest item of a list is the one that is meant; each kind of items has a field of its own.
-    LISTED: ClassVar = {"user_agent": "SESSION_ID", "invited_by": "INVITATION_ID", "last_seen_at": "MEMBER_ID"}
+    LISTED: ClassVar = {
+        "user_agent": "SESSION_ID",
+        "invited_by": "INVITATION_ID",
+        "last_seen_at": "MEMBER_ID",
+        "received_at": "CALL_ID",
+    }
 
     def __init__(self, port: int, password: str, log: Path) -> None:
         self.password, self.log = password, log
@@ -48,6 +53,7 @@ class Reader:
         lines = lines.replace('"current_password": "…"', f'"current_password": "{self.password}"')
         done = subprocess.run(
             ["bash", "-c", CURL + lines],
+            cwd=self.log.parent,  # for what is downloaded
             env={"PATH": os.environ["PATH"]} | self.variables,
             capture_output=True,
             text=True,

@@ -54,7 +54,10 @@ class Contract:
         self.app, self.alice = app, alice
         self.webhook_credentials = basic(hook.username, hook.password)
         members = alice.client.get("/api/members").json["items"]
-        self.objects = {"/api/members/{id}": {"id": next(it["id"] for it in members if it["email"] != alice.email)}}
+        self.objects = {
+            "/api/members/{id}": {"id": next(it["id"] for it in members if it["email"] != alice.email)},
+            "/api/calls/{id}": {"id": hook.deliver().json["ids"][0]},
+        }
         for path in (
             "/api/phone-systems",
             "/api/payment-accounts",

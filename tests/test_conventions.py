@@ -18,6 +18,7 @@ from app.extensions import db
 from app.identity import access
 from app.limits.budget import cost_of
 from app.tenancy import TenantOwned
+from tests.calls.conftest import make_hook
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
@@ -124,6 +125,7 @@ def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, bob, charl
     for blueprint, (url, body) in OBJECTS.items():
         locations[blueprint] = alice.client.post(url, json=body).headers["Location"]
     newest, *_ = alice.client.get("/api/members").json["items"]
+    locations["calls"] = f"/api/calls/{make_hook(app, alice).deliver().json['ids'][0]}"
     locations["members"], bodies = f"/api/members/{newest['id']}", {"members": {"role": "admin"}}
     bodies |= {blueprint: body for blueprint, (_, body) in OBJECTS.items()}
     before = {location: alice.client.get(location).json for location in locations.values()}

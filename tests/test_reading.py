@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from app.extensions import db
+from tests.calls.conftest import make_hook
 from tests.conftest import PASSWORD, Person, in_database, signed_in
 from tests.mail.mailbox import Mailbox, mailbox, settings
 from tests.one_time import post
@@ -21,6 +22,7 @@ __all__ = ["mailbox", "settings"]
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 LISTS_SHOW = {"limit": "1"}
+NO_LISTS = ("/api/me", "/api/me/second-factor", "/api/calls/export")
 LAST_USED = {("api_keys", "last_used_at")}
 
 
@@ -44,6 +46,7 @@ def world(app: APIFlask, client: FlaskClient, alice: Person, bob: Person, mailbo
     for password in (CANARY, f"{CANARY} "):
         client.post(hook["webhook_path"], auth=(hook["webhook_username"], password), data={"uniqueid": "1"})
     post(client, "/api/login", email=alice.email, password=CANARY)
+    ids["calls"] = make_hook(app, alice).deliver().json["ids"][0]
     key = post(alice.client, "/api/api-keys", name="Wallboard", role="admin").json
     ids["api_keys"] = key["id"]
     ids["invitations"] = post(alice.client, "/api/invitations", email="dora@acme.example", role="member").json["id"]
@@ -67,8 +70,10 @@ def reads(app: APIFlask, world: World) -> Iterator[tuple[str, dict[str, str]]]:
             continue
         url = rule.rule.replace("<uuid:id>", world.ids.get(blueprint, ""))
         yield url, {}
-        if url.startswith("/api/") and not rule.arguments and url not in ("/api/me", "/api/me/second-factor"):
+        if url.startswith("/api/") and not rule.arguments and url not in NO_LISTS:
             yield url, LISTS_SHOW
+        if url in ("/api/calls", "/api/calls/export"):
+            yield url, {"since": "2020-01-01T00:00:00Z", "number": "100", "disposition": "answered"}
         if url == "/api/audit-events":
             yield from ((url, {name: value}) for name, value in filters.items())
             yield url, filters | {"action": "phone_system.created"}

@@ -3,24 +3,55 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from apiflask import APIBlueprint
+from flask import Response
 
 from app.calls import service
-from app.calls.schemas import CallOut
+from app.calls.description import EXPORT
+from app.calls.download import csv_download
+from app.calls.schemas import CallDetail, CallFilters, CallOut, CallQuery
 from app.extensions import db
 from app.identity.access import current_tenant_id
 from app.limits.budget import costs
-from app.pagination import Page, PageQuery
+from app.pagination import Page
+from app.tenants.service import time_zone_of
 
 api = APIBlueprint("calls", __name__, url_prefix="/api/calls", tag="Calls")
 
 
 @api.get("")
-@api.input(PageQuery, location="query")
+@api.input(CallQuery, location="query")
 @api.output(Page[CallOut], description="A page")
-@api.doc(summary="List the call records, newest first")
+@api.doc(summary="List the call records, newest first", description="Filters are combined.")
 @costs(20)
-def list_page(query_data: PageQuery) -> dict[str, Any]:
-    items, following = service.list_calls(db.session(), current_tenant_id(), query_data)
+def list_page(query_data: CallQuery) -> dict[str, Any]:
+    items, following = service.list_calls(db.session(), current_tenant_id(), query_data, _filters(query_data))
     return {"items": items, "next": following}
+
+
+@api.get("/export")
+@api.input(CallFilters, location="query")
+@api.doc(
+    summary="Export the call records as CSV, newest first",
+    description="A header and a line for each record, in UTF-8; times are local to the tenant. Filters are combined.",
+    responses=EXPORT,
+)
+@costs(1000)
+def export(query_data: CallFilters) -> Response:
+    tenant_id = current_tenant_id()
+    return csv_download(tenant_id, _filters(query_data), time_zone_of(db.session(), tenant_id))
+
+
+@api.get("/<uuid:id>")
+@api.output(CallDetail, description="The record, and the other legs of its call")
+@api.doc(summary="Show a call record")
+@costs(10)
+def show(id: UUID) -> dict[str, Any]:
+    call, other_legs = service.get_call(db.session(), current_tenant_id(), id)
+    return {name: getattr(call, name) for name in CallOut.model_fields} | {"other_legs": other_legs}
+
+
+def _filters(query: CallFilters) -> service.Filters:
+    return service.Filters(**{name: getattr(query, name) for name in service.Filters.__dataclass_fields__})

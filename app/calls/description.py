@@ -1,4 +1,4 @@
-"""What the API's description says about deliveries, which no schema of ours validates: the vendors read them."""
+"""What the API's description says of what no schema of ours does: deliveries, which vendors read, and the export."""
 
 from __future__ import annotations
 
@@ -68,4 +68,17 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     415: {"description": "Not a content type of this kind of phone system"},
     422: {"description": "Not understood: nothing was stored"},
     429: {"description": "Too many deliveries, too many refused ones, or the tenant's budget is used up"},
+}
+
+EXPORT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The file, sent while it is read",
+        "headers": {"Content-Disposition": {"description": "A name for the file", "schema": {"type": "string"}}},
+        "content": {
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "started_at,source,destination\r\n2026-11-20T18:32:10+01:00,'+442071234567,100\r\n",
+            }
+        },
+    },
 }

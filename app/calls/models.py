@@ -39,6 +39,7 @@ class Call(TenantOwned, Model):
             postgresql_where=text("NOT demonstration"),
             sqlite_where=text("demonstration = 0"),
         ),
+        Index(None, "tenant_id", "linked_id", "started_at", "id"),
     )
 
     phone_system_id: Mapped[UUID | None]

@@ -1,4 +1,4 @@
-"""What goes out of call records."""
+"""What comes in and goes out of call records."""
 
 from __future__ import annotations
 
@@ -6,9 +6,28 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.schemas import Output
+from app.pagination import PageQuery
+from app.schemas import Output, PlainText, UtcTime, not_required
+
+Disposition = Literal["answered", "no_answer", "busy", "failed", "voicemail", "other"]
+
+
+class CallFilters(BaseModel):
+    """The query parameters that say which call records are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: UtcTime = not_required(description="Only legs that began at this time or later")
+    until: UtcTime = not_required(description="Only legs that began before this time")
+    number: PlainText = not_required(examples=["2071234567"], description="Only with this in source or destination")
+    disposition: Disposition = not_required(description="Only what ended like this")
+    phone_system_id: UUID = not_required(description="Only of this phone system")
+
+
+class CallQuery(CallFilters, PageQuery):
+    """The query parameters of the list of call records."""
 
 
 class CallOut(Output):
@@ -23,12 +42,17 @@ class CallOut(Output):
     ended_at: datetime | None
     duration_seconds: int = Field(examples=[60], description="From the start to the end")
     talk_seconds: int = Field(examples=[58], description="From the answer to the end")
-    disposition: Literal["answered", "no_answer", "busy", "failed", "voicemail", "other"] = Field(
-        description="How the call ended"
-    )
+    disposition: Disposition = Field(description="How the call ended")
     details: dict[str, str] = Field(
         examples=[{"channel": "PJSIP/trunk-00000001", "uniqueid": "1795199530.0"}],
         description="What else the phone system delivered",
     )
     demonstration: bool = Field(examples=[False], description="Made up, not delivered by a phone system")
     received_at: datetime = Field(description="When it was delivered first")
+
+
+class CallDetail(CallOut):
+    other_legs: list[CallOut] = Field(
+        description="The other records of the same call: of the same phone system, with the same `linked_id`. Oldest "
+        "first, at most 50"
+    )

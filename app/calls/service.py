@@ -1,20 +1,23 @@
-"""Call records: stored once each, however often they are delivered, and listed."""
+"""Call records: stored once each, however often they are delivered; listed, and shown with the other legs of a call."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import ColumnElement, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.calls.models import Call
-from app.errors import Unavailable
+from app.errors import NotFound, Unavailable
 from app.pagination import Listing, PageQuery
 from app.phone_systems.vendors import CallRecord
+
+MOST_LEGS: Final = 50  # beside the record itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,73 @@ def store_records(
     return Stored([found[record.record_key] for record in records], new)
 
 
-def list_calls(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[Call], str | None]:
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which records are asked for: those that fit all that is not None.
+
+    since, until: of the start of the leg, aware; ``since`` is included, ``until`` is not.
+    number: a piece of the source or of the destination, in either case; none of its characters is a wildcard.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    number: str | None = None
+    disposition: str | None = None
+    phone_system_id: UUID | None = None
+
+
+def list_calls(session: Session, tenant_id: UUID, page: PageQuery, filters: Filters) -> tuple[list[Call], str | None]:
     """A page of the tenant's records, newest first, and the cursor of the next page or None."""
-    return _CALLS.fetch(session, page, tenant_id=tenant_id)
+    return listing(filters).fetch(session, page, tenant_id=tenant_id)
 
 
-_CALLS: Final = Listing(select(Call).where(Call.tenant_id == bindparam("tenant_id")), Call.started_at, Call.id)
+def listing(filters: Filters) -> Listing[Call]:
+    """The records that fit, newest first; its one parameter is the ``tenant_id``."""
+    return _listing(*_criteria(filters)) if filters != Filters() else _ALL
+
+
+def _listing(*criteria: ColumnElement[bool]) -> Listing[Call]:
+    own = Call.tenant_id == bindparam("tenant_id")
+    return Listing(select(Call).where(own, *criteria), Call.started_at, Call.id)
+
+
+_ALL: Final = _listing()  # what is asked most, put together once
+
+
+def _criteria(filters: Filters) -> list[ColumnElement[bool]]:
+    criteria: list[ColumnElement[bool]] = []
+    if filters.since is not None:
+        criteria.append(Call.started_at >= filters.since)
+    if filters.until is not None:
+        criteria.append(Call.started_at < filters.until)
+    if filters.number is not None:
+        columns = Call.source, Call.destination
+        criteria.append(or_(*(column.icontains(filters.number, autoescape=True) for column in columns)))
+    if filters.disposition is not None:
+        criteria.append(Call.disposition == filters.disposition)
+    if filters.phone_system_id is not None:
+        criteria.append(Call.phone_system_id == filters.phone_system_id)
+    return criteria
+
+
+def get_call(session: Session, tenant_id: UUID, call_id: UUID) -> tuple[Call, list[Call]]:
+    """The record with that id, and the other legs of its call, oldest first: those of the same phone system with the
+    same ``linked_id``, at most 50.
+
+    Raises :class:`~app.errors.NotFound`, the same for an id that is unknown and for another tenant's.
+    """
+    call = session.scalars(select(Call).where(Call.tenant_id == tenant_id, Call.id == call_id)).one_or_none()
+    if call is None:
+        raise NotFound("There is nothing here under this id.")
+    if call.linked_id is None:
+        return call, []
+    others = select(Call).where(
+        Call.tenant_id == tenant_id,
+        Call.phone_system_id == call.phone_system_id,  # IS NULL where the phone system was deleted
+        Call.linked_id == call.linked_id,
+        Call.id != call.id,
+    )
+    return call, list(session.scalars(others.order_by(Call.started_at, Call.id).limit(MOST_LEGS)))
 
 
 def detach_phone_system(session: Session, tenant_id: UUID, phone_system_id: UUID) -> None:

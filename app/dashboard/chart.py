@@ -14,7 +14,8 @@ from typing import Final
 from xml.etree.ElementTree import Element, tostring
 
 from markupsafe import Markup
-from pygal import PluginImportFixer, StackedBar
+from pygal import PluginImportFixer
+from pygal.graph.stackedbar import StackedBar
 from pygal.style import Style
 
 from app.calls.statistics import Day

@@ -55,13 +55,10 @@ class Connections:
 
     def newest(self, most: int) -> list[Connection]:
         """At most so many of each kind."""
-        systems, accounts, credentials = (
-            rows[:most] for rows in (self.phone_systems, self.payment_accounts, self.api_credentials)
-        )
         return [
-            *(self._phone_system(row) for row in systems),
-            *(_connection(row, "payment_accounts_pages", "Payment account", "client_secret") for row in accounts),
-            *(_api_credential(row) for row in credentials),
+            *(self._phone_system(row) for row in self.phone_systems[:most]),
+            *(_payment_account(row) for row in self.payment_accounts[:most]),
+            *(_api_credential(row) for row in self.api_credentials[:most]),
         ]
 
     def _phone_system(self, row: PhoneSystem) -> Connection:
@@ -86,6 +83,10 @@ def name_of(row: Any) -> str:
     if isinstance(row, PaymentAccount):
         return f"{_PROVIDERS.get(row.provider, row.provider)} ({row.mode})"
     return str(row.name)
+
+
+def _payment_account(row: PaymentAccount) -> Connection:
+    return _connection(row, "payment_accounts_pages", "Payment account", "client_secret")
 
 
 def _api_credential(row: ApiCredential) -> Connection:

@@ -1,8 +1,9 @@
 """What a tenant's requests may cost together in a minute, so that no tenant takes the service from the others.
 
 A route says beside itself what it costs. For comparison: 10 to read or change one thing, or to deliver; 20 for a page;
-100 for what hashes a password, sends a mail or asks another server; 0 for what must always work: signing out and
-staying signed in, and what an owner needs to stop a member or a key that uses up everything.
+1000 for a file with all there is; 100 for what hashes a password, sends a mail or asks another server; 0 for what must
+always work: signing out and staying signed in, and what an owner needs to stop a member or a key that uses up
+everything.
 """
 
 from __future__ import annotations

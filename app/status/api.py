@@ -56,7 +56,7 @@ NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
 @api.doc(
     summary="Say what this is",
     description="Browsers, which ask for `text/html` by name, are led to the dashboard.",
-    responses={303: {"description": "To the dashboard"}},
+    responses={303: "To the dashboard"},
 )
 def home() -> ResponseReturnValue:
     varies = {"Vary": "Accept"}

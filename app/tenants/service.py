@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
@@ -101,6 +103,11 @@ def set_suspended(session: Session, subdomain: str, suspended: bool) -> None:
 def any_tenant(session: Session) -> bool:
     """Whether there is a tenant at all."""
     return session.scalar(select(Tenant.id).limit(1)) is not None
+
+
+def time_zone_of(session: Session, tenant_id: UUID) -> ZoneInfo:
+    """The time zone in which a tenant reads times and counts days."""
+    return ZoneInfo(session.execute(select(Tenant.time_zone).where(Tenant.id == tenant_id)).scalar_one())
 
 
 def _check_subdomain(subdomain: str) -> str:
