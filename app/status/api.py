@@ -35,6 +35,7 @@ class Ready(Output):
     )
 
 
+TO_THE_DASHBOARD: Final[dict[int | str, dict[str, Any]]] = {303: {"description": "A browser is led on"}}
 NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
     503: {
         "description": "At least one check failed",
@@ -56,7 +57,7 @@ NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
 @api.doc(
     summary="Say what this is",
     description="Browsers, which ask for `text/html` by name, are led to the dashboard.",
-    responses={303: "To the dashboard"},
+    responses=TO_THE_DASHBOARD,
 )
 def home() -> ResponseReturnValue:
     varies = {"Vary": "Accept"}
