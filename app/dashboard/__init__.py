@@ -15,7 +15,7 @@ from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
-from app.dashboard.views import overview, sign_in
+from app.dashboard.views import calls, overview, sign_in
 from app.identity import access as identity_access
 
 files = APIBlueprint("dashboard", __name__, static_folder="static", template_folder="templates", enable_openapi=False)
@@ -25,6 +25,7 @@ BLUEPRINTS: Final = (
     (files, identity_access.public),
     (sign_in.pages, access.public_page),
     (overview.pages, access.page),
+    (calls.pages, access.page),
 )
 
 

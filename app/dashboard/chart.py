@@ -56,7 +56,7 @@ def volume_chart(days: tuple[Day, ...]) -> Markup:
         range=(0, top),
         y_labels=range(0, top + 1, step),
         x_labels=labels,
-        x_labels_major=labels[:: -(-len(labels) // MOST_LABELS)],
+        x_labels_major=labels[:: -len(labels) // MOST_LABELS],
         show_minor_x_labels=False,
         truncate_label=-1,
         rounded_bars=2,
@@ -64,7 +64,9 @@ def volume_chart(days: tuple[Day, ...]) -> Markup:
     )
     for name in ("answered", "missed"):
         values = [(day.date, getattr(day, name)) for day in days]
-        chart.add(name, [{"value": count, "label": f"{long(day)}: {count:,} {name}"} for day, count in values])
+        # Nothing, where there is nothing to see: a bar without height would show its title all the same.
+        bars = [{"value": count, "label": f"{long(day)}: {count:,} {name}"} if count else None for day, count in values]
+        chart.add(name, bars)
     drawing = _kept(chart.render_tree())
     drawing.attrib |= {"class": "chart", "role": "img", "aria-label": summary(days)}
     return Markup(tostring(drawing, encoding="unicode"))  # noqa: S704 (what is kept of it holds texts as texts)
@@ -109,6 +111,6 @@ def _kept(drawn: Element) -> Element:
             kept.append(title)
         elif child.tag in _ATTRIBUTES and child.get("class") not in ("background", "tooltip"):
             copy = _kept(child)
-            if len(copy) or copy.text or copy.tag in ("rect", "path"):
+            if len(copy) or copy.tag != "g":
                 kept.append(copy)
     return kept
