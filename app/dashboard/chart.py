@@ -30,7 +30,7 @@ MOST_LINES: Final = 5
 
 _ATTRIBUTES: Final = {
     "svg": ("viewBox",),
-    "g": ("class", "transform"),
+    "g": ("transform",),
     "rect": ("x", "y", "width", "height", "rx", "ry"),
     "path": ("d",),
     "text": ("x", "y"),
@@ -59,6 +59,7 @@ def volume_chart(days: tuple[Day, ...]) -> Markup:
         x_labels_major=labels[:: -len(labels) // MOST_LABELS],
         show_minor_x_labels=False,
         truncate_label=-1,
+        no_data_text="No calls",
         rounded_bars=2,
         formatter=lambda value: f"{value:,.0f}",
     )
@@ -103,6 +104,8 @@ def long(day: date) -> str:
 def _kept(drawn: Element) -> Element:
     """A copy with nothing but shapes and texts, and the title that each bar shows on hover."""
     kept = Element(drawn.tag, {name: drawn.attrib[name] for name in _ATTRIBUTES[drawn.tag] if name in drawn.attrib})
+    if drawn.get("class", "").startswith(("axis", "series")):
+        kept.set("class", f"chart-{drawn.attrib['class']}")
     kept.text = drawn.text
     for child in drawn:
         if child.tag == "desc" and child.get("class") == "label":

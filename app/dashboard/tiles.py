@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.calls.statistics import Figures, Overview
-from app.dashboard.rendering import show_duration, show_number
+from app.dashboard.rendering import plural, show_duration, show_number
 
 
 @dataclass(frozen=True)
@@ -25,45 +25,45 @@ def tiles(found: Overview) -> list[Tile]:
     """What the overview shows of the present period."""
     present, before = found.present, found.before
     return [
-        _counted("Calls", present.calls, before.calls),
-        _share(present, before),
-        _counted("Missed", present.missed, before.missed, fewer_is_better=True),
-        _counted("Unique callers", present.unique_callers, before.unique_callers),
+        _count("Calls", present.calls, before.calls, before),
+        _share(present.answered_share, before.answered_share),
+        _count("Missed", present.missed, before.missed, before, verdicts=("better", "worse")),
+        _count("Unique callers", present.unique_callers, before.unique_callers, before),
         _talk(present.average_talk_seconds, before.average_talk_seconds),
     ]
 
 
-def _counted(title: str, present: int, before: int, *, fewer_is_better: bool = False) -> Tile:
-    more = present - before
+def _count(title: str, now: int, then: int, before: Figures, *, verdicts: tuple[str, str] = ("", "")) -> Tile:
+    """verdicts: on fewer, and on more."""
+    if not before.calls:
+        return Tile(title, show_number(now), "no calls before")
+    more = now - then
     change = f"{show_number(abs(more))} {'more' if more > 0 else 'fewer'}" if more else "as many"
-    verdict = ("worse" if more > 0 else "better") if fewer_is_better and more else ""
-    return Tile(title, show_number(present), show_number(before), change, more > 0, verdict)
+    return Tile(
+        title, show_number(now), f"{show_number(then)} before", change, more > 0, verdicts[more > 0] * bool(more)
+    )
 
 
-def _share(present: Figures, before: Figures) -> Tile:
-    now, then = (_percent(figures.answered_share) for figures in (present, before))
-    texts = "Answered", _with_sign(now), _with_sign(then)
-    if now is None or then is None:
-        return Tile(*texts)
-    if now == then:
-        return Tile(*texts, "the same")
-    points = abs(now - then)
-    change = f"{points} {'point' if points == 1 else 'points'} {'more' if now > then else 'less'}"
-    return Tile(*texts, change, now > then, "better" if now > then else "worse")
+def _share(now: float | None, then: float | None) -> Tile:
+    value = "—" if now is None else f"{round(now * 100)}%"
+    if then is None:
+        return Tile("Answered", value, "no calls before")
+    points = round((now or 0) * 100) - round(then * 100)
+    before = f"{round(then * 100)}% before"
+    if now is None or not points:
+        return Tile("Answered", value, before, "" if now is None else "the same")
+    change = f"{plural(abs(points), 'point')} {'more' if points > 0 else 'less'}"
+    return Tile("Answered", value, before, change, points > 0, "better" if points > 0 else "worse")
 
 
 def _talk(now: float | None, then: float | None) -> Tile:
-    texts = "Average talk", show_duration(now), show_duration(then)
-    if now is None or then is None:
-        return Tile(*texts)
+    """Of answered calls."""
+    value = show_duration(now)
+    if then is None:
+        return Tile("Average talk", value, "none before")
+    before = f"{show_duration(then)} before"
+    if now is None:
+        return Tile("Average talk", value, before)
     longer = round(now) - round(then)
     change = f"{show_duration(abs(longer))} {'longer' if longer > 0 else 'shorter'}" if longer else "the same"
-    return Tile(*texts, change, longer > 0)
-
-
-def _percent(share: float | None) -> int | None:
-    return None if share is None else round(share * 100)
-
-
-def _with_sign(percent: int | None) -> str:
-    return "—" if percent is None else f"{percent}%"
+    return Tile("Average talk", value, before, change, longer > 0)
