@@ -38,8 +38,9 @@ COLUMNS: Final = (
 _BYTE_ORDER_MARK: Final = "\ufeff"  # by which Excel knows UTF-8
 
 # Where a spreadsheet may see the beginning of a formula (ASVS 1.2.10): at the beginning of a cell, and, as some split
-# lines at other signs than the comma, behind those. Blanks before it, and the full width, it may overlook.
-_FORMULA: Final = re.compile(r"(^|[,;\t\r\n])(?=[\s\ufeff\u200b]*[=+\-@＝＋－＠])|^(?=[\t\r])")  # noqa: RUF001
+# lines at other signs than the comma, behind those. It may overlook blanks and quotation marks before it, and that the
+# sign is a full-width one.
+_FORMULA: Final = re.compile(r"(^|[,;\t\r\n])(?=[\s\"\ufeff\u200b]*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])")
 
 
 def csv_chunks(

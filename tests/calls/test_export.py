@@ -99,7 +99,7 @@ def test_whatever_is_in_a_name_stays_in_its_cell(app, hook, alice):
     assert {line["destination"] for line in found} == {"101"}
 
 
-@pytest.mark.parametrize("wide", ["=", "+", "-", "@", "＝", "＋", "－", "＠"])  # noqa: RUF001
+@pytest.mark.parametrize("wide", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
 @pytest.mark.parametrize("before", ["", " ", "   ", "\u00a0", "\u3000", "\t", "\r", "\n", " \t", "\ufeff", "\u200b"])
 def test_what_a_spreadsheet_may_take_for_a_formula_has_an_apostrophe_before_it(before, wide):
     cell = f"{before}{wide}1+1"
@@ -120,14 +120,19 @@ def test_nothing_else_is_changed(cell):
 
 def test_no_field_of_a_record_begins_a_formula_wherever_a_spreadsheet_splits_lines(app, hook, alice):
     hostile = [f"{sign}cmd|' /C calc'!A0" for sign in "=+-@"]
-    hostile += [f"x{separator}=1+1{separator}y" for separator in ";,\t\r\n"] + ["\t=1", "\r\n@x", "a;  ＝1"]  # noqa: RUF001
+    hostile += [f"x{separator}=1+1{separator}y" for separator in ";,\t\r\n"] + [
+        "\t=1",
+        "\r\n@x",
+        "a;  \uff1d1",
+        'x;"=1&";y',
+    ]
     store_legs(app, hook, alice, *({"caller_name": it, "source": it, "linked_id": f"={it}"} for it in hostile))
     written = export(alice).text.removeprefix("\ufeff")
     for separator in ",;\t":
         for row in csv.reader(io.StringIO(written, newline=""), delimiter=separator):
-            assert [cell for cell in row if re.match(r"\s*[=+\-@＝]", cell)] == []  # noqa: RUF001
+            assert [cell for cell in row if re.match(r"\s*[=+\-@\uff1d]", cell)] == []
     for piece in re.split(r"[,;\t\r\n]", written):
-        assert not re.match(r'"?\s*[=+\-@＝]', piece), piece  # noqa: RUF001
+        assert not re.match(r'[\s"]*[=+\-@\uff1d]', piece), piece
 
 
 def test_filters_choose_what_is_in_it(app, hook, alice):
