@@ -24,7 +24,8 @@ What changes a secret, the ways to sign in or who may do what, and what deletes 
 the last five minutes the user has signed in, or sent the password to `POST /api/reauthenticate`. Ending sessions never
 does.
 
-A secret is written and never read: `password` in a request, `password_set` and `password_changed_at` in an answer.
+A secret is written and never read: `password` in a request, `password_set`, `password_changed_at` and
+`password_changed_by` in an answer.
 
 An object that is changed has a `version`. Send it with a change or a deletion to be told, with 409, that somebody else
 was faster; without it the last one wins.

@@ -107,7 +107,7 @@ def test_every_line_works_as_printed(tmp_path):
             signed_out = bool(re.search("/api/logout|DELETE .URL/api/sessions|password-reset/confirm", block))
             assert len(answers) == len(re.findall(r"^curl ", block, re.MULTILINE))
             statuses += [status for status, _ in answers]
-            if '"version": 2' in block:  # once as promised, and once more, when it is outdated
+            if '"version": 4' in block:  # once as promised, and once more, when it is outdated
                 answers = reader.run(block)
                 assert [status for status, _ in answers] == [409]
             if shown:

@@ -74,7 +74,8 @@ class Contract:
     def path_parameters(self, label: str):
         if "{session_id}" in label:  # one that has not ended yet
             return {"session_id": str(self.start_session().id)}
-        return self.hook if label == HOOK else self.objects.get(label.split(" ")[1])
+        thing, of_one, _ = label.split(" ")[1].partition("/{id}")
+        return self.hook if label == HOOK else self.objects.get(thing + of_one)
 
     def headers(self, operation) -> dict[str, str]:
         """A session of its own for each request: some end it."""
@@ -105,8 +106,11 @@ def contract(app, alice, bob):
 
 def test_every_answer_is_as_described_and_nothing_wrong_is_taken(app, contract):
     seen = {}
-    # Deletions last, and those of one thing before those of all.
-    deletions_last = sorted(contract.operations.items(), key=lambda it: (it[0].startswith("DELETE"), "{" not in it[0]))
+    # Deletions last: of what a thing has, of the thing, of all.
+    deletions_last = sorted(
+        contract.operations.items(),
+        key=lambda it: (it[0].startswith("DELETE"), "{" not in it[0], -it[0].count("/")),
+    )
     for label, operation in deletions_last:
         path, headers = contract.path_parameters(label), partial(contract.headers, operation)
         positive = operation.as_strategy(generation_mode=contract.modes.POSITIVE, path_parameters=path)

@@ -8,10 +8,13 @@ import pytest
 from sqlalchemy import event, func, select
 
 from app.credentials.models import ApiCredential
+from app.credentials.service import api_credentials
 from app.encryption import sealed
 from app.extensions import db
 from app.payments.models import PaymentAccount
+from app.payments.service import payment_accounts
 from app.phone_systems.models import PhoneSystem
+from app.phone_systems.service import phone_systems
 from tests.conftest import Person, in_database
 
 
@@ -126,6 +129,56 @@ def test_text_replaces_the_secret_and_null_removes_it(app, alice, noun):
     assert removed.json[f"{noun.secret}_set"] is False
     assert removed.json["notices"] == []
     assert stored_secret(app, noun, created) is None
+
+
+def test_it_is_told_who_set_a_secret_last(alice, noun):
+    by, set_at = f"{noun.secret}_changed_by", f"{noun.secret}_changed_at"
+    created = noun.create(alice, **{noun.secret: None})
+    assert (created[by], created[set_at]) == (None, None)
+    assert alice.client.patch(created["location"], json={noun.secret: None}).json[by] is None, "there was nothing"
+    assert alice.client.patch(created["location"], json={noun.secret: "hunter2"}).json[by] == alice.email
+    key = alice.client.post("/api/api-keys", json={"name": "Deployment", "role": "admin"}).json["key"]
+    machine = {"headers": {"Authorization": f"Bearer {key}"}}
+    assert alice.client.patch(created["location"], json=noun.change, **machine).json[by] == alice.email
+    assert alice.client.patch(created["location"], json={noun.secret: "hunter3"}, **machine).json[by] == "Deployment"
+    assert noun.create(alice, **{noun.secret: "hunter2"})[by] == alice.email
+    removed = alice.client.patch(created["location"], json={noun.secret: None}).json
+    assert (removed[by], removed[set_at] is None) == (alice.email, False)
+    assert alice.client.get(created["location"]).json[by] == alice.email
+    shown = {item["id"]: item[by] for item in alice.client.get(noun.url).json["items"]}
+    assert shown[created["id"]] == alice.email
+
+
+def test_who_moves_where_a_secret_is_sent_has_removed_it(alice, noun):
+    created = noun.create(alice, **noun.full | {noun.secret: "hunter2"})
+    key = alice.client.post("/api/api-keys", json={"name": "Deployment", "role": "admin"}).json["key"]
+    where = {"base_url": "https://new.example"} if "base_url" in created else {"provider": "other"}
+    where = {"mode": "sandbox"} if "mode" in created else where
+    moved = alice.client.patch(created["location"], json=where, headers={"Authorization": f"Bearer {key}"}).json
+    assert (moved[f"{noun.secret}_set"], moved[f"{noun.secret}_changed_by"]) == (False, "Deployment")
+
+
+def test_what_the_operator_sets_is_under_the_operators_name(app, alice, noun, monkeypatch):
+    monkeypatch.setattr("getpass.getuser", lambda: "root")
+    with in_database(app):
+        (service,) = [one for one in (phone_systems, payment_accounts, api_credentials) if one.model is noun.model]
+        made = service.create(db.session(), alice.tenant_id, noun.minimal | {noun.secret: "hunter2"})
+        location = f"{noun.url}/{made.id}"
+    assert alice.client.get(location).json[f"{noun.secret}_changed_by"] == "root"
+
+
+def test_every_secret_that_can_be_sent_is_guarded_and_what_cannot_is_not(client):
+    """By PATCH; and each of them says who changed it."""
+    schemas = client.get("/openapi.json").json["components"]["schemas"]
+    for service, changes, shown in (
+        (phone_systems, "PhoneSystemChanges", "PhoneSystemOut"),
+        (payment_accounts, "PaymentAccountChanges", "PaymentAccountOut"),
+        (api_credentials, "ApiCredentialChanges", "ApiCredentialOut"),
+    ):
+        secret = {name for name, field in schemas[changes]["properties"].items() if "writeOnly" in str(field)}
+        assert service.secrets == secret
+        assert service.guarded == secret | set(service.sent_to)
+        assert schemas[shown]["properties"].keys() >= {f"{name}_changed_by" for name in secret}
 
 
 def test_an_empty_secret_is_refused(app, alice, noun):

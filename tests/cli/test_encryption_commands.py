@@ -221,6 +221,17 @@ def test_forget_lists_what_must_be_entered_anew_and_removes_it(database, key, ol
     assert (database.registered(), database.retired()) == ([id_of(key)], {id_of(old)})
 
 
+def test_forget_is_the_change_of_nobody_whom_the_tenant_knows(database, key, old, rows):
+    database.all(
+        "UPDATE phone_systems SET password_changed_by = 'a@b.example', webhook_password_changed_by = 'a@b.example'"
+    )
+    assert run(database, (key,), "forget", id_of(old), stdin=f"{id_of(old)}\n").exit_code == 0
+    shown = "SELECT id, password_changed_by, webhook_password_changed_by FROM phone_systems"
+    by = {UUID(str(row)): names for row, *names in database.all(shown)}
+    first, second, third = rows["systems"]
+    assert by == {first: [None, None], second: [None, "a@b.example"], third: ["a@b.example"] * 2}
+
+
 def test_forget_prints_one_json_object_on_standard_output(database, key, old, rows):
     result = run(database, (key,), "forget", id_of(old), "--json", stdin=f"{id_of(old)}\n")
     assert result.exit_code == 0

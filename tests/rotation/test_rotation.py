@@ -45,6 +45,7 @@ MEGABYTE = "x" * 1_000_000
 
 # Empty here: they are rotated where they are tested.
 EMPTY = {
+    "phone_systems.previous_webhook_password",
     "api_keys.token_hash",
     "audit_seals.content",
     "mails.content",
@@ -79,10 +80,14 @@ class TestResult:
         # 7 texts take turns, one of them is NULL.
         counts = {"total": 7, "null": 1, "rotated": 6, "already": 0, "unreadable": 0}
         none = dict.fromkeys(counts, 0)
+        kept = {"column": "phone_systems.previous_webhook_password", **none, "total": 7, "null": 7}
         assert outcome.json.pop("seconds") >= 0
         assert {**outcome.json, "seconds": None} == {
             "primary": key_id(NEW),
-            "columns": [{"column": name, **(none if name in EMPTY else counts)} for name in sorted([*COLUMNS, *EMPTY])],
+            "columns": [
+                kept if name == kept["column"] else {"column": name, **(none if name in EMPTY else counts)}
+                for name in sorted([*COLUMNS, *EMPTY])
+            ],
             "rotated": 24,
             "unreadable": 0,
             "proved": 24,
@@ -128,6 +133,18 @@ class TestResult:
         assert (outcome.json["rotated"], outcome.json["proved"]) == (15, 16)
         assert world.stored()["phone_systems", changed.id, "password"] == value
         assert_survived(world, NEW, OLD)
+
+    def test_a_webhook_password_that_is_kept_for_a_while_is_rotated_as_well(self, world):
+        world.fill(rows=2, texts=["old"])
+        with world.process(OLD) as session:
+            changed = session.get(PhoneSystem, rows_of(world, "phone_systems")[0])
+            changed.previous_webhook_password, changed.webhook_password = changed.webhook_password, "new"
+            world.commit(session, changed)
+        outcome = world.flask(ROTATE, "--json")
+        expected = {"total": 2, "null": 1, "rotated": 1, "already": 0, "unreadable": 0}
+        name = "phone_systems.previous_webhook_password"
+        assert column_of(outcome, name) == {"column": name, **expected}
+        world.check(NEW)
 
     def test_for_people_it_prints_a_line_for_each_column_and_one_for_all(self, world):
         world.fill()

@@ -40,7 +40,13 @@ SECRETS: dict[type, tuple[str, ...]] = {
     PaymentAccount: ("client_secret",),
     ApiCredential: ("secret",),
 }
-COLUMNS = [f"{model.__tablename__}.{attribute}" for model, attributes in SECRETS.items() for attribute in attributes]
+# Those that a new world has values in.
+COLUMNS = [
+    f"{model.__tablename__}.{attribute}"
+    for model, attributes in SECRETS.items()
+    for attribute in attributes
+    if attribute != "previous_webhook_password"
+]
 
 TEXTS = (
     "correct horse battery staple",
