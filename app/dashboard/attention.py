@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,10 +10,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.credentials.models import ApiCredential
-from app.dashboard.connections import Connections, name_of
 from app.dashboard.rendering import plural
+from app.dashboard.state import Connections, name_of
 from app.identity.models import Membership, Role
+from app.phone_systems.health import Health
 from app.tenants import team
 
 SILENT_AFTER: Final = timedelta(hours=24)
@@ -41,63 +41,66 @@ def points(session: Session, me: Membership, connections: Connections, moment: d
     others = team.keepers_without_second_factor(session, me.tenant_id, me.id) if me.role == Role.OWNER else []
     return [
         *_of_phone_systems(connections, moment),
-        *_of_payment_accounts(connections),
-        *_of_api_credentials(connections, moment),
+        *_of_payment_accounts(connections.payment_accounts),
+        *_of_api_credentials(connections.api_credentials, moment),
         *_of_second_factors(me, others),
     ]
 
 
 def _of_phone_systems(connections: Connections, moment: datetime) -> Iterator[Point]:
-    place, rows, health = "phone_systems_pages", connections.phone_systems, connections.health
+    place: str = "phone_systems_pages"
+    rows: Sequence[Any] = connections.phone_systems
     if not rows:
         yield Point("No phone system is connected: no calls come in.", "Connect one", place)
-
-    def refused(row: Any) -> bool:
-        refusal = health[row.id].last_refusal if row.id in health else None
-        return refusal is not None and moment - refusal.last_at < REFUSED_LATELY
-
-    def silent(row: Any) -> bool:
-        delivered = health[row.id].last_delivery_at if row.id in health else None
-        return delivered is not None and moment - delivered > SILENT_AFTER
-
-    def new(row: Any) -> bool:
-        return row.webhook_password_set and row.id in health and health[row.id].last_delivery_at is None
-
-    def unreachable(row: Any) -> bool:
-        return row.base_url is not None and not row.password_set
-
-    texts = "has no webhook password: all it delivers is refused.", "have no webhook password and are refused."
-    yield from _about(rows, lambda row: not row.webhook_password_set, *texts, "Set it", place)
-    texts = (
-        "was refused lately: what it signs in with is wrong.",
-        "were refused lately: what they sign in with is wrong.",
-    )
-    yield from _about(rows, refused, *texts, "Check it", place)
-    texts = "has delivered nothing for more than 24 hours.", "have delivered nothing for more than 24 hours."
-    yield from _about(rows, silent, *texts, "Check it", place)
-    yield from _about(rows, new, "has not delivered yet.", "have not delivered yet.", "Set it up", place)
-    texts = "has an address, but no password to sign in there.", "have addresses, but no passwords to sign in there."
-    yield from _about(rows, unreachable, *texts, "Enter it", place)
+    found = {row.id: _trouble(row, connections.health.get(row.id), moment) for row in rows}
+    for trouble, texts in _TROUBLES.items():
+        yield from _about([row for row in rows if found[row.id] == trouble], *texts, place)
+    texts = "has an address, but no password to sign in there.", "have addresses, but no passwords.", "Enter it"
+    yield from _about([row for row in rows if row.base_url and not row.password_set], *texts, place)
 
 
-def _of_payment_accounts(connections: Connections) -> Iterator[Point]:
-    texts = "has no client secret.", "have no client secret."
-    rows, place = connections.payment_accounts, "payment_accounts_pages"
-    yield from _about(rows, lambda row: not row.client_secret_set, *texts, "Enter it", place)
+# What is wrong between a phone system and us: of one, of several, and what to do.
+_TROUBLES: Final = {
+    "closed": ("has no webhook password: all it delivers is refused.", "have no webhook password.", "Set it"),
+    "refused": (
+        "was refused: it signs in with a wrong password.",
+        "were refused: with wrong passwords.",
+        "Check it",
+    ),
+    "silent": ("has been silent for more than 24 hours.", "have been silent for more than 24 hours.", "Look at it"),
+    "new": ("has not delivered yet.", "have not delivered yet.", "Set it up"),
+}
 
 
-def _of_api_credentials(connections: Connections, moment: datetime) -> Iterator[Point]:
-    rows, place = connections.api_credentials, "api_credentials_pages"
+def _trouble(row: Any, health: Health | None, moment: datetime) -> str:
+    """The cause rather than what comes of it; "" where there is none. health: None for a phone system that was deleted
+    in this very moment."""
+    if health is None:
+        return ""
+    if not row.webhook_password_set:
+        return "closed"
+    delivered = health.last_delivery_at
+    refused = health.last_refusal.last_at if health.last_refusal is not None else None
+    if refused is not None and moment - refused < REFUSED_LATELY and (delivered is None or delivered < refused):
+        return "refused"
+    if delivered is None:
+        return "new"
+    return "silent" if moment - delivered > SILENT_AFTER else ""
 
-    def expired(row: ApiCredential) -> bool:
-        return row.expires_at is not None and row.expires_at <= moment
 
-    def soon(row: ApiCredential) -> bool:
-        return row.expires_at is not None and moment < row.expires_at <= moment + EXPIRES_SOON
+def _of_payment_accounts(rows: Sequence[Any]) -> Iterator[Point]:
+    without = [row for row in rows if not row.client_secret_set]
+    yield from _about(without, "has no client secret.", "have no client secret.", "Enter it", "payment_accounts_pages")
 
-    yield from _about(rows, expired, "has expired.", "have expired.", "Replace it", place)
-    yield from _about(rows, soon, "expires within 30 days.", "expire within 30 days.", "Replace it", place)
-    yield from _about(rows, lambda row: not row.secret_set, "has no secret.", "have no secret.", "Enter it", place)
+
+def _of_api_credentials(rows: Sequence[Any], moment: datetime) -> Iterator[Point]:
+    place, ends = "api_credentials_pages", [row for row in rows if row.expires_at is not None]
+    expired = [row for row in ends if row.expires_at <= moment]
+    soon = [row for row in ends if moment < row.expires_at <= moment + EXPIRES_SOON]
+    without = [row for row in rows if not row.secret_set]
+    yield from _about(expired, "has expired.", "have expired.", "Replace it", place)
+    yield from _about(soon, "expires within 30 days.", "expire within 30 days.", "Replace it", place)
+    yield from _about(without, "has no secret.", "have no secret.", "Enter it", place)
 
 
 def _of_second_factors(me: Membership, others: Sequence[str]) -> Iterator[Point]:
@@ -109,14 +112,11 @@ def _of_second_factors(me: Membership, others: Sequence[str]) -> Iterator[Point]
         yield Point(text, "See the team", "team_pages")
 
 
-def _about(
-    rows: Sequence[Any], is_meant: Callable[[Any], bool], one: str, several: str, action: str, place: str
-) -> Iterator[Point]:
-    """One point for all rows that are meant."""
-    found = [row for row in rows if is_meant(row)]
-    if found:
-        names, alone = _listed([name_of(row) for row in found]), len(found) == 1
-        yield Point(f"{names} {one if alone else several}", action, place, found[0].id if alone else None)
+def _about(rows: Sequence[Any], one: str, several: str, action: str, place: str) -> Iterator[Point]:
+    """One point for all of these rows, if there are any."""
+    if rows:
+        names, alone = _listed([name_of(row) for row in rows]), len(rows) == 1
+        yield Point(f"{names} {one if alone else several}", action, place, rows[0].id if alone else None)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,8 +1,14 @@
 """The cast at their browsers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 from apiflask import APIFlask
+from sqlalchemy import event
 
+from app.extensions import db
 from tests.conftest import Person
 from tests.dashboard.visitor import Visitor
 
@@ -34,3 +40,19 @@ def bob_visits(app: APIFlask, bob: Person) -> Visitor:
 @pytest.fixture
 def charlie_visits(app: APIFlask, charlie: Person) -> Visitor:
     return signed_in_visitor(app, charlie)
+
+
+@contextmanager
+def statements(app: APIFlask) -> Iterator[list[str]]:
+    """What the database is asked meanwhile, but for where transactions begin and whose rows they see."""
+    asked: list[str] = []
+
+    def see(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith("BEGIN") and "set_config" not in statement:
+            asked.append(statement)
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", see)
+    yield asked
+    event.remove(engine, "before_cursor_execute", see)
