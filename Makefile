@@ -15,7 +15,7 @@ NO_VENV := is there, but cannot make virtual environments: `apt install python3-
 
 help:
 	@echo 'make run      serve on this machine, with a demonstration tenant'
-	@echo 'make test     run all tests, on SQLite, PostgreSQL and Redis'
+	@echo 'make test     run all tests, on SQLite, PostgreSQL and Redis, and in Chromium'
 	@echo 'make check    look at style, types and the arrows between modules'
 	@echo 'make bench    measure, and print the table of docs/performance.md'
 	@echo 'make format   rewrite the code in the one style'

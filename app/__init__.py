@@ -34,6 +34,7 @@ from app.strict_json import StrictJSONProvider, StrictJSONRequest
 from app.tenants.api import api as members_api
 from app.tenants.invitations_api import acceptance
 from app.tenants.invitations_api import api as invitations_api
+from app.tenants.secrets_api import api as encryption_api
 from app.tenants.sign_up_api import api as sign_up_api
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
@@ -60,6 +61,7 @@ BLUEPRINTS = (
     (credentials_api, access.owner_or_admin),
     (calls_api, access.any_role),
     (audit_api, access.owner_or_admin),
+    (encryption_api, access.signed_in_owner),
     (hooks_api, access.phone_system),
     (status_api, access.public),
     (documentation_api, access.public),

@@ -48,6 +48,7 @@ SCHEMES_OF: Final[dict[access.Who | None, tuple[str, ...]]] = {
     access.phone_system: ("webhook_credentials",),
     access.signed_in: ("access_token",),
     access.signed_in_owner_or_admin: ("access_token",),
+    access.signed_in_owner: ("access_token",),
     access.any_role: ("access_token", "api_key"),
     access.owner_or_admin: ("access_token", "api_key"),
 }

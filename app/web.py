@@ -120,7 +120,7 @@ def _commit_what_was_read(response: Response) -> Response:
 
 
 def _set_headers(response: Response) -> Response:
-    if response.mimetype == "text/html":
+    if response.mimetype == "text/html" and request.method != "OPTIONS":
         for name, value in PAGE_HEADERS.items():
             response.headers.setdefault(name, value)
     for name, value in HEADERS.items():

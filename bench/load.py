@@ -109,9 +109,14 @@ def _ask(port: int, candidate: Candidate, seconds: float) -> int:
     return sum(counts)
 
 
-def request(method: str, path: str, authorization: str, content_type: str = "", body: bytes = b"") -> bytes:
-    """One HTTP request."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\n"
+def request(
+    method: str, path: str, authorization: str, content_type: str = "", body: bytes = b"", cookie: str = ""
+) -> bytes:
+    """One HTTP request. authorization, cookie: empty for none."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    head += "".join(
+        f"{name}: {value}\r\n" for name, value in (("Authorization", authorization), ("Cookie", cookie)) if value
+    )
     if body:
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     return f"{head}\r\n".encode() + body

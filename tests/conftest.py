@@ -1,4 +1,5 @@
 """One PostgreSQL and one Redis for the whole run, held by the process that starts it; its workers get the addresses.
+That process also sees to it that there is a Chromium, if a browser test was collected.
 
 One cast in all tests: Alice owns the tenant acme, Bob is a member on her team, Charlie owns another tenant.
 """
@@ -8,7 +9,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,6 +37,7 @@ from app.identity.passwords import hash_password
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
 from tests.servers import FAST_BUT_NOT_DURABLE, Postgres, PostgresClient, Redis
+from tests.servers.browser import provide_chromium
 
 
 class Servers:
@@ -44,6 +46,7 @@ class Servers:
     def __init__(self) -> None:
         self._running = ExitStack()
         self.close = self._running.close
+        self._chromium_provided = False
 
     @cached_property
     def postgres(self) -> Postgres:
@@ -52,6 +55,15 @@ class Servers:
     @cached_property
     def redis(self) -> Redis:
         return self._running.enter_context(Redis())
+
+    def provide_chromium(self, config: pytest.Config, collected: Iterable[str]) -> None:
+        """If a browser test is among the collected ones, whose ids are given: see ``tests.servers.browser``.
+
+        Once, before any test runs, and by this process alone: two that install the same thing are in each other's way.
+        """
+        if not self._chromium_provided and any(name.startswith("tests/browser/") for name in collected):
+            self._chromium_provided = True
+            provide_chromium(config.get_terminal_writer().line)
 
 
 SERVERS = pytest.StashKey[Servers]()
@@ -70,8 +82,15 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["redis_url"] = servers.redis.url
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    node.config.stash[SERVERS].provide_chromium(node.config, ids)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Whatever is loaded by now stays: to look for garbage in it all the time is a tenth of the work of a test."""
+    if SERVERS in session.config.stash and not session.config.option.collectonly:
+        session.config.stash[SERVERS].provide_chromium(session.config, (item.nodeid for item in session.items))
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

@@ -26,6 +26,8 @@ MATRIX = {
     "GET /": EVERYBODY,
     "GET /docs": EVERYBODY,
     "GET /docs/static/<path:filename>": EVERYBODY,
+    "GET /bootstrap/static/<path:filename>": EVERYBODY,
+    "GET /static/<path:filename>": EVERYBODY,
     "GET /healthz": EVERYBODY,
     "GET /openapi.json": EVERYBODY,
     "GET /readyz": EVERYBODY,
@@ -66,6 +68,7 @@ MATRIX = {
     "GET /api/calls/export": PEOPLE | KEYS,
     "GET /api/calls/<uuid:id>": PEOPLE | KEYS,
     "GET /api/audit-events": KEEPERS,
+    "GET /api/encryption": {"owner"},
     "GET /api/phone-systems": KEEPERS,
     "POST /api/phone-systems": KEEPERS,
     "GET /api/phone-systems/<uuid:id>": KEEPERS,
@@ -85,6 +88,14 @@ MATRIX = {
     "PATCH /api/api-credentials/<uuid:id>": KEEPERS,
     "DELETE /api/api-credentials/<uuid:id>": KEEPERS,
     "POST /hooks/<subdomain>/<phone_system_id>/cdr": set(),  # with webhook credentials alone
+}
+
+# With the browser's cookie.
+PAGES = {
+    "GET /sign-in": EVERYBODY,
+    "POST /sign-in": EVERYBODY,
+    "POST /sign-out": EVERYBODY,
+    "GET /overview": PEOPLE,
 }
 
 
@@ -122,8 +133,40 @@ def client_with_key(app, alice, role):
     return client
 
 
+def browser_of(app, alice, caller):
+    """The same with the cookie of such a session."""
+    client = app.test_client()
+    if caller != "stranger":
+        with in_database(app):
+            membership = db.session.scalars(select(Membership).where(Membership.user_id == alice.user_id)).one()
+            started = sessions.start(db.session(), membership, None, "")
+        with client.session_transaction() as cookie:
+            cookie["subject"] = [str(one) for one in (alice.user_id, alice.tenant_id, started.id)]
+    return client
+
+
 def test_every_route_is_in_the_matrix(app):
-    assert sorted(routes(app)) == sorted(MATRIX)
+    assert sorted(routes(app)) == sorted(MATRIX | PAGES)
+
+
+@pytest.mark.parametrize("caller", ["stranger", *sorted(PEOPLE)])
+def test_a_page_lets_in_whom_the_matrix_says_and_nobody_else(app, alice, caller):
+    with in_database(app):
+        role = caller if caller in PEOPLE else Role.OWNER
+        db.session.execute(update(Membership).where(Membership.user_id == alice.user_id).values(role=role))
+        db.session.commit()
+    for route, callers in PAGES.items():
+        method, rule = route.split(" ")
+        client = browser_of(app, alice, caller)
+        url = re.sub(r"<[^>]+>", str(UUID(int=0)), rule)
+        answer = client.open(url, method=method, headers={"Sec-Fetch-Site": "same-origin"})
+        if caller in callers or callers is EVERYBODY:  # a POST without a CSRF token does nothing, but shows its form
+            assert answer.status_code in (200, 303, 404, 422), (route, answer.status_code)
+            assert "/sign-in?" not in answer.headers.get("Location", ""), route
+        elif caller == "stranger":
+            assert "/sign-in" in answer.headers.get("Location", "") or "<h1>Sign in</h1>" in answer.text, route
+        else:
+            assert answer.status_code == 403, route
 
 
 @pytest.mark.parametrize("caller", sorted(EVERYBODY))

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, inspect, select, text
 
 from app import BLUEPRINTS
 from app.config import VARIABLES
+from app.dashboard import access as pages
 from app.encryption import inventory
 from app.extensions import db
 from app.identity import access
@@ -22,8 +23,10 @@ from tests.calls.conftest import make_hook
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
-PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.with_refresh_token}
-DECLARATIONS = WITHOUT_TOKEN | PEOPLE_ONLY | {access.any_role, access.owner_or_admin}
+PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.signed_in_owner, access.with_refresh_token}
+PAGES = {pages.page, pages.page_for_owners_and_admins, pages.page_for_owners}  # with the browser's cookie
+OPEN_TO_ALL = {access.public, pages.public_page}
+DECLARATIONS = WITHOUT_TOKEN | PEOPLE_ONLY | PAGES | OPEN_TO_ALL | {access.any_role, access.owner_or_admin}
 
 # What Alice makes, by blueprint, for Charlie to try his hand at.
 OBJECTS = {
@@ -83,7 +86,7 @@ WEB_PRIVILEGES = {
     "audit_seals": set(),
     "calls": {"SELECT", "INSERT", "UPDATE"},
     "encryption_keys": {"SELECT"},
-    "encryption_rotations": set(),
+    "encryption_rotations": {"SELECT"},
     "invitations": {"SELECT", "INSERT", "DELETE"},
     "mails": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "memberships": {"SELECT", "INSERT", "UPDATE", "DELETE"},
@@ -106,18 +109,26 @@ def tenant_models():
 def test_every_blueprint_with_routes_declares_who_may_use_it(app):
     assert {who for _, who in BLUEPRINTS} <= DECLARATIONS
     routed = {rule.endpoint.partition(".")[0] for rule in app.url_map.iter_rules()}
-    assert routed - {"openapi"} == set(app.extensions["access"])  # the description of the API is for everybody
+    files = {"openapi", "bootstrap"}  # the description of the API and Bootstrap's files are for everybody
+    assert routed - files == set(app.extensions["access"]) - files
     assert len(BLUEPRINTS) == len({blueprint.name for blueprint, _ in BLUEPRINTS})
 
 
 def test_what_is_declared_is_asked_before_any_view_is_run(app, client):
-    open_to_all = {"openapi"} | {name for name, who in app.extensions["access"].items() if who is access.public}
+    declared = {"openapi": access.public} | app.extensions["access"]
     for rule in app.url_map.iter_rules():
-        if rule.endpoint.partition(".")[0] in open_to_all:
+        who = declared[rule.endpoint.partition(".")[0]]
+        if who in OPEN_TO_ALL:
             continue
         url = re.sub(r"<[^>]+>", str(UUID(int=0)), rule.rule)
         for method in rule.methods - {"OPTIONS"}:
-            assert client.open(url, method=method).status_code == 401, (method, url)
+            answer = client.open(url, method=method)
+            if who not in PAGES:
+                assert answer.status_code == 401, (method, url)
+            elif method == "POST":  # what was typed waits for whoever signs in
+                assert "<h1>Sign in</h1>" in answer.text, (method, url)
+            else:
+                assert answer.headers["Location"] == f"/sign-in?next={url}", (method, url)
 
 
 def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, bob, charlie):
@@ -159,7 +170,7 @@ def test_every_route_of_a_tenant_says_what_it_costs(app):
         undeclared = [
             rule.endpoint
             for rule in app.url_map.iter_rules()
-            if app.extensions["access"].get(rule.endpoint.partition(".")[0], access.public) is not access.public
+            if app.extensions["access"].get(rule.endpoint.partition(".")[0], access.public) not in OPEN_TO_ALL
             and cost_of(rule.endpoint) is None
         ]
     assert undeclared == [], "say @costs(…) beside the route: see app/limits/budget.py"

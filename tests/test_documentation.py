@@ -7,6 +7,8 @@ import pytest
 
 from tests.conftest import make_settings, running
 
+BLOCKS = {"p", "h4", "figure", "dl"}
+
 
 class Page(HTMLParser):
     """The elements of a page with their attributes, and its text."""
@@ -19,6 +21,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attributes)))
+        if tag in BLOCKS:
+            self.text += "\n"
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -62,10 +66,8 @@ def test_every_link_leads_somewhere(page):
     assert len(ids) == len(set(ids))
     inside = {link.removeprefix("#") for link in page.all("href") if link.startswith("#")}
     assert inside <= set(ids)
-    assert set(page.all("href")) - {f"#{name}" for name in inside} == {
-        "/openapi.json",
-        "/docs/static/documentation.css",
-    }
+    others = {link.partition("?")[0] for link in page.all("href")} - {f"#{name}" for name in inside}
+    assert others == {"/openapi.json", "/docs/static/documentation.css"}
 
 
 def test_the_page_needs_nothing_but_its_own_stylesheet(page, client):

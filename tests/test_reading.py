@@ -14,6 +14,7 @@ from sqlalchemy import select
 from app.extensions import db
 from tests.calls.conftest import make_hook
 from tests.conftest import PASSWORD, Person, in_database, signed_in
+from tests.dashboard.conftest import signed_in_visitor
 from tests.mail.mailbox import Mailbox, mailbox, settings
 from tests.one_time import post
 from tests.test_secrets import BODIES, CANARY, holds_canary
@@ -21,9 +22,11 @@ from tests.test_secrets import BODIES, CANARY, holds_canary
 __all__ = ["mailbox", "settings"]
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
+# Pages that lead somewhere else whoever is signed in already.
+LEAD_ON = {"/sign-in"}
 LISTS_SHOW = {"limit": "1"}
 NO_LISTS = ("/api/me", "/api/me/second-factor", "/api/calls/export")
-LAST_USED = {("api_keys", "last_used_at")}
+LAST_USED = {("api_keys", "last_used_at"), ("sessions", "used_at")}
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def reads(app: APIFlask, world: World) -> Iterator[tuple[str, dict[str, str]]]:
     filters = {"outcome": "success", "object_id": world.ids["phone_systems"], "since": "2020-01-01T00:00:00Z"}
     for rule in app.url_map.iter_rules():
         blueprint, _, view = rule.endpoint.partition(".")
-        if "GET" not in (rule.methods or ()) or view == "static":
+        if "GET" not in (rule.methods or ()) or view == "static" or blueprint in app.extensions["pages"]:
             continue
         url = rule.rule.replace("<uuid:id>", world.ids.get(blueprint, ""))
         yield url, {}
@@ -77,6 +80,15 @@ def reads(app: APIFlask, world: World) -> Iterator[tuple[str, dict[str, str]]]:
         if url == "/api/audit-events":
             yield from ((url, {name: value}) for name, value in filters.items())
             yield url, filters | {"action": "phone_system.created"}
+
+
+def pages(app: APIFlask, world: World) -> Iterator[str]:
+    """The address of every page."""
+    for rule in app.url_map.iter_rules():
+        blueprint = rule.endpoint.partition(".")[0]
+        if "GET" in (rule.methods or ()) and blueprint in app.extensions["pages"]:
+            noun = blueprint.removesuffix("_pages")
+            yield rule.rule.replace("<uuid:id>", world.ids.get(noun, ""))
 
 
 def everything(app: APIFlask) -> dict[str, list[Any]]:
@@ -92,14 +104,22 @@ def everything(app: APIFlask) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
+def browser(app: APIFlask, alice: Person) -> FlaskClient:
+    """Alice's."""
+    return signed_in_visitor(app, alice).client
+
+
+@pytest.fixture
 def readers(app: APIFlask, alice: Person, world: World) -> list[FlaskClient]:
     machine = app.test_client()
     machine.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {world.api_key}"
     return [signed_in(app, alice.subject), machine]
 
 
-def test_reading_everything_changes_nothing(app, world, readers):
+def test_reading_everything_changes_nothing(app, world, readers, browser):
     before = everything(app)
+    found = {url: browser.get(url).status_code for url in pages(app, world)}
+    assert {url for url, status in found.items() if status != 200} <= LEAD_ON
     people, machine = readers
     answers = [(url, people.get(url, query_string=query)) for url, query in reads(app, world)]
     assert {url for url, answer in answers if answer.status_code != 200} == set()
@@ -109,8 +129,12 @@ def test_reading_everything_changes_nothing(app, world, readers):
     assert everything(app) == before
 
 
-def test_nothing_that_can_be_read_shows_a_secret(app, client, bob, world, readers, caplog):
+def test_nothing_that_can_be_read_shows_a_secret(app, client, bob, world, readers, browser, caplog):
     shown = []
+    for reader in (browser, client):
+        for url in pages(app, world):
+            answer = reader.get(url)
+            shown.append(f"{answer.text} {answer.headers}")
     for reader in (*readers, bob.client, client):
         for url, query in reads(app, world):
             answer = reader.get(url, query_string=query)

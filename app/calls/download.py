@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 from flask import Flask, Response, current_app
 from sqlalchemy.orm import Session
 
+from app.audit import tally
+from app.audit.service import SUCCESS
 from app.calls.export import csv_chunks
 from app.calls.service import Filters
 from app.extensions import db
@@ -20,8 +22,9 @@ from app.extensions import db
 def csv_download(tenant_id: UUID, filters: Filters, time_zone: ZoneInfo) -> Response:
     """An answer with the pieces of :func:`~app.calls.export.csv_chunks`.
 
-    The first is read before anything is sent: what goes wrong by then is answered as an error. What goes wrong later
-    ends the connection, so that nobody takes a part for the whole.
+    The audit trail says who takes a tenant's calls away. The first piece is read before anything is sent: what goes
+    wrong by then is answered as an error. What goes wrong later ends the connection, so that nobody takes a part for
+    the whole.
     """
     app: Flask = cast(Any, current_app)._get_current_object()
 
@@ -33,6 +36,7 @@ def csv_download(tenant_id: UUID, filters: Filters, time_zone: ZoneInfo) -> Resp
             session.connection(execution_options={"sqlite_begin": "DEFERRED"})  # it only reads
             yield session
 
+    tally.count(tally.Kind("calls.exported", SUCCESS, tenant_id))
     db.session.commit()  # its connection goes back: the pool may have no second one for this thread
     chunks = csv_chunks(reading, tenant_id, filters, time_zone)
     response = Response(chain([next(chunks)], chunks), content_type="text/csv; charset=utf-8")

@@ -32,6 +32,7 @@ class Call(TenantOwned, Model):
             "disposition IN ('answered', 'no_answer', 'busy', 'failed', 'voicemail', 'other')", name="disposition"
         ),
         Index(None, "tenant_id", "started_at", "id"),
+        Index(None, "tenant_id", "linked_id", "started_at", "id"),
         Index(  # for the last delivery of a phone system
             None,
             "phone_system_id",
@@ -39,7 +40,6 @@ class Call(TenantOwned, Model):
             postgresql_where=text("NOT demonstration"),
             sqlite_where=text("demonstration = 0"),
         ),
-        Index(None, "tenant_id", "linked_id", "started_at", "id"),
     )
 
     phone_system_id: Mapped[UUID | None]

@@ -44,8 +44,7 @@ def status(as_json: bool) -> None:
     with refusals(), migrated_database().connect() as connection:
         columns = [(column.name, registry.count_values(connection, column)) for column in inventory(registry.metadata)]
         keys = connection.execute(select(registry.keys).order_by(registry.keys.c.generation)).all()
-        newest_first = select(registry.rotations).order_by(registry.rotations.c.id.desc()).limit(1)
-        last = connection.execute(newest_first).mappings().first()
+        last = registry.last_rotation(connection)
     found: dict[str, Any] = {
         "primary": encryption.keyring.primary.id,
         "fallbacks": [key.id for key in encryption.keyring.fallbacks],

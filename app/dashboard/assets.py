@@ -56,5 +56,7 @@ def _keep_for_good(response: Response) -> Response:
         version = _version(endpoint.partition(".")[0], (request.view_args or {})["filename"])
         if version is not None and request.args.get("v") == version:
             response.headers["Cache-Control"] = CACHE_CONTROL
+        response.direct_passthrough = False
+        response.make_sequence()  # what is a stream can have no gzip
         return compress.after_request(response)
     return response

@@ -8,13 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
 from app.dashboard.rendering import plural
 from app.dashboard.state import Connections, name_of
-from app.identity.models import Membership, Role
+from app.identity.models import Membership
 from app.phone_systems.health import Health
-from app.tenants import team
 
 SILENT_AFTER: Final = timedelta(hours=24)
 REFUSED_LATELY: Final = timedelta(hours=24)
@@ -33,12 +30,12 @@ class Point:
     id: UUID | None = None
 
 
-def points(session: Session, me: Membership, connections: Connections, moment: datetime) -> list[Point]:
+def points(me: Membership, others: Sequence[str], connections: Connections, moment: datetime) -> list[Point]:
     """All there is to look at, the most pressing first: one point for each kind of trouble.
 
-    me: an owner or admin, who is shown it. moment: now, aware.
+    me: an owner or admin, who is shown it. others: whom else it concerns that they sign in with a password alone, by
+    their e-mail addresses. moment: now, aware.
     """
-    others = team.keepers_without_second_factor(session, me.tenant_id, me.id) if me.role == Role.OWNER else []
     return [
         *_of_phone_systems(connections, moment),
         *_of_payment_accounts(connections.payment_accounts),

@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
 from app.credentials.models import ApiCredential
 from app.credentials.service import api_credentials
+from app.extensions import db
 from app.pagination import PageQuery
 from app.payments.models import PaymentAccount
 from app.payments.service import payment_accounts
@@ -66,9 +65,9 @@ class Connections:
         return _connection(row, "phone_systems_pages", "Phone system", "webhook_password", health=health)
 
 
-def connections_of(session: Session, tenant_id: UUID) -> Connections:
+def connections_of(tenant_id: UUID) -> Connections:
     """In five statements, however many there are."""
-    page = PageQuery(limit=MOST)
+    session, page = db.session(), PageQuery(limit=MOST)
     systems, _ = phone_systems.list_page(session, tenant_id, page)
     return Connections(
         systems,

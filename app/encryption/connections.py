@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
 from app.encryption.batches import Batches
 from app.encryption.postgresql import PostgresBatches
@@ -16,6 +16,14 @@ from app.encryption.sqlite import SqliteBatches
 
 SQLITE_BUSY_SECONDS: Final = 60
 LOCK_ID: Final = 0x726F74617465  # "rotate"
+
+
+# Advisory locks of the whole cluster are listed, each in two halves.
+_IS_HELD: Final = text(
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    " AND classid = :first AND objid = :second"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+).bindparams(first=LOCK_ID >> 32, second=LOCK_ID & 0xFFFFFFFF)
 
 
 class RotationRefused(Exception):
@@ -54,7 +62,7 @@ def exclusive(engine: Engine) -> Iterator[None]:
     A courtesy to the operator: correctness rests on compare-and-swap, however many rotations run.
     """
     if engine.dialect.name == "sqlite":
-        path = f"{os.path.realpath(engine.url.database or '')}.rotation-lock"  # one, by whatever name it is reached
+        path = _lock_file(engine)
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -76,3 +84,29 @@ def exclusive(engine: Engine) -> Iterator[None]:
             raise RotationRunning
         connection.commit()
         yield
+
+
+def is_running(connection: Connection) -> bool:
+    """Whether a rotation of the database holds the lock. Anybody may ask who may connect.
+
+    On SQLite it is tried for, which takes no time; a rotation that begins in that very moment is told that another one
+    is running.
+    """
+    if connection.dialect.name != "sqlite":
+        return bool(connection.execute(_IS_HELD).scalar_one())
+    try:
+        file = os.open(_lock_file(connection.engine), os.O_RDONLY)
+    except OSError:  # there never was one, or it is not for us to see
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _lock_file(engine: Engine) -> str:
+    """One, by whatever name the database is reached."""
+    return f"{os.path.realpath(engine.url.database or '')}.rotation-lock"

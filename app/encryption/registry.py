@@ -20,6 +20,7 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    RowMapping,
     String,
     Table,
     Text,
@@ -149,6 +150,11 @@ class KeyRegistry:
     def registered(self, connection: Connection) -> list[str]:
         """The ids of the registered keys, oldest first."""
         return list(connection.execute(select(self.keys.c.id).order_by(self.keys.c.generation)).scalars())
+
+    def last_rotation(self, connection: Connection) -> RowMapping | None:
+        """The record of the newest rotation, whether it is over or not; None if there was none."""
+        newest_first = select(self.rotations).order_by(self.rotations.c.id.desc()).limit(1)
+        return connection.execute(newest_first).mappings().first()
 
     def count_values(self, connection: Connection, column: EncryptedColumn) -> dict[str | None, int]:
         """How many values of ``column`` are sealed under each key id, of all owners; None counts the empty ones.

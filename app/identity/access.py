@@ -74,6 +74,13 @@ def signed_in_owner_or_admin() -> None:
     require_owner_or_admin()
 
 
+def signed_in_owner() -> None:
+    """Owners of a tenant in person."""
+    signed_in()
+    if current_caller().role != Role.OWNER:
+        raise Forbidden("Only owners of the tenant may do this.")
+
+
 def with_refresh_token() -> None:
     """Members of a tenant in person, with a refresh token."""
     _identify("refresh")

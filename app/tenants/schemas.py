@@ -56,6 +56,41 @@ class InvitationOut(Record):
     expires_at: datetime = Field(description="Until when it can be accepted")
 
 
+class SecretKindOut(Output):
+    name: str = Field(examples=["phone_systems.password"])
+    label: str = Field(examples=["Phone system passwords"], description="The same for people")
+    secrets: int = Field(examples=[3], description="How many of them are stored")
+    by_key: dict[str, int] = Field(examples=[{"3f9d2c71": 3}], description="How many under each encryption key, by id")
+    oldest_changed_at: datetime | None = Field(description="When the one was set that has not changed for longest")
+    newest_changed_at: datetime | None = Field(description="When one was last set")
+
+
+class EncryptionKeyOut(Output):
+    id: str = Field(examples=["3f9d2c71"])
+    primary: bool = Field(description="Whether new secrets are encrypted under it")
+    registered_at: datetime = Field(description="When the service first used it")
+    secrets: int = Field(examples=[3], description="How many of the tenant's secrets are encrypted under it")
+
+
+class RotationOut(Output):
+    from_key_ids: list[str] = Field(examples=[["0b5e6f12"]], description="The keys that were to be replaced")
+    to_key_id: str = Field(examples=["3f9d2c71"], description="The key that secrets were encrypted anew under")
+    started_at: datetime
+    finished_at: datetime | None = Field(description="Null while it is running, or if it was broken off")
+    running: bool = Field(description="Whether it is at work now")
+    percent: int = Field(examples=[100], description="How much was encrypted anew so far, rounded down")
+    proved: bool = Field(description="Whether every secret was found to open under the new key alone")
+
+
+class EncryptionOut(Output):
+    secrets: int = Field(examples=[3], description="How many secrets the tenant has stored")
+    kinds: list[SecretKindOut] = Field(description="Which these are")
+    keys: list[EncryptionKeyOut] = Field(description="The keys that they are encrypted under, the newest first")
+    last_rotation: RotationOut | None = Field(
+        description="The last time that all secrets of the service were encrypted under a new key; null for never"
+    )
+
+
 class MemberChanges(Changes):
     role: RoleName = not_required(examples=["admin"], description="Admins neither change owners nor make them")
     disabled: bool = not_required(

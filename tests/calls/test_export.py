@@ -261,3 +261,11 @@ def test_a_stranger_gets_nothing_and_another_tenant_its_own(hook, client, charli
     hook.deliver()
     assert client.get("/api/calls/export").status_code == 401
     assert lines(export(charlie)) == []
+
+
+def test_the_audit_trail_says_who_exported(hook, alice, bob):
+    bob.client.get("/api/calls/export").close()
+    events = alice.client.get("/api/audit-events?action=calls.exported").json["items"]
+    assert [(event["actor"]["name"], event["outcome"], event["count"]) for event in events] == [
+        (bob.email, "success", 1)
+    ]

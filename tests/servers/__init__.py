@@ -1,4 +1,4 @@
-"""Real servers for tests and benchmarks, and a TCP proxy that cuts connections on demand.
+"""Real servers for tests and benchmarks, a TCP proxy that cuts connections on demand, and a browser.
 
 A server has a folder of its own under the temporary directory, listens on a free loopback port behind a random
 password, and takes everything with it when it closes, also when this process is killed.

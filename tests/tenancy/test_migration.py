@@ -14,6 +14,7 @@ from uuid import uuid4
 import flask_migrate
 import psycopg
 import pytest
+from alembic.script import ScriptDirectory
 from apiflask import APIFlask
 from psycopg import sql
 from sqlalchemy import select, text
@@ -268,6 +269,17 @@ def test_what_the_migration_did_can_be_undone_and_done_again(cluster):
             flask_migrate.upgrade()
         assert state() == made
         assert isolation(app) == (200, "ok")
+
+
+def test_reading_how_rotations_went_is_granted_and_taken_back(cluster):
+    url = cluster.database(cluster.login("CREATEROLE"))
+    with started(url) as app, app.app_context():
+        made = privileges(cluster, name_of(url))
+        scripts = ScriptDirectory.from_config(app.extensions["migrate"].migrate.get_config())
+        flask_migrate.downgrade(revision=scripts.get_revision("0013").down_revision)
+        assert made - privileges(cluster, name_of(url)) >= {("encryption_rotations", "SELECT")}
+        flask_migrate.upgrade()
+        assert privileges(cluster, name_of(url)) == made
 
 
 def test_downgrading_leaves_a_role_that_is_not_ours_to_drop(cluster, capsys):

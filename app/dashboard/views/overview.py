@@ -35,11 +35,12 @@ def show() -> ResponseReturnValue:
     any_calls = figures.present.calls + figures.before.calls > 0
     if me.role == Role.MEMBER:
         return _render(figures, any_calls)
-    connections = connections_of(db.session(), me.tenant_id)
+    connections = connections_of(me.tenant_id)
     if not any_calls and not connections.any_delivery:
-        others = team.has_others(db.session(), me.tenant_id, me.id)
-        return render_template("dashboard/overview/first_steps.html", connections=connections, others=others)
-    to_do = points(db.session(), me, connections, moment)
+        has_others = team.has_others(db.session(), me.tenant_id, me.id)
+        return render_template("dashboard/overview/first_steps.html", connections=connections, has_others=has_others)
+    others = team.keepers_without_second_factor(db.session(), me.tenant_id, me.id) if me.role == Role.OWNER else []
+    to_do = points(me, others, connections, moment)
     return _render(figures, any_calls, connections=connections, points=to_do)
 
 
