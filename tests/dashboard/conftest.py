@@ -44,15 +44,17 @@ def charlie_visits(app: APIFlask, charlie: Person) -> Visitor:
 
 @contextmanager
 def statements(app: APIFlask) -> Iterator[list[str]]:
-    """What the database is asked meanwhile, but for where transactions begin and whose rows they see."""
-    asked: list[str] = []
+    """The SQL that runs meanwhile, without what begins a transaction and sets its scope."""
+    seen: list[str] = []
 
-    def see(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith("BEGIN") and "set_config" not in statement:
-            asked.append(statement)
+    def see(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
+        if not statement.startswith(("BEGIN", "SELECT set_config")):
+            seen.append(statement)
 
     with app.app_context():
         engine = db.engine
     event.listen(engine, "before_cursor_execute", see)
-    yield asked
-    event.remove(engine, "before_cursor_execute", see)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", see)
