@@ -8,6 +8,7 @@ import pytest
 from apiflask import APIFlask
 from sqlalchemy import event
 
+from app.dashboard.cookie import Owner, new_csrf_token
 from app.extensions import db
 from tests.conftest import Person
 from tests.dashboard.visitor import Visitor
@@ -18,6 +19,7 @@ def signed_in_visitor(app: APIFlask, person: Person) -> Visitor:
     client = app.test_client()
     with client.session_transaction() as cookie:
         cookie["subject"] = [str(one) for one in person.subject]
+        cookie["csrf_token"] = new_csrf_token(Owner(person.user_id, person.tenant_id))
     return Visitor(client)
 
 
