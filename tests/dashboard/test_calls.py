@@ -12,7 +12,7 @@ from app.extensions import db
 from app.tenants.models import Tenant
 from tests.calls.conftest import NOON, hook, make_hook, store_legs
 from tests.conftest import in_database
-from tests.dashboard.conftest import statements
+from tests.one_time import statements
 
 __all__ = ["hook"]
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -145,6 +145,7 @@ def test_the_cursor_of_another_list_is_refused_as_a_page(app, alice, alice_visit
     cursor = alice.client.get("/api/phone-systems?limit=1").json["next"]
     page = alice_visits.open(f"/calls?cursor={cursor}", 422)
     assert page.title == "We cannot make sense of this"
+    assert "The cursor is not valid." in page.text
 
 
 @only_sqlite

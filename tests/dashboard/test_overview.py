@@ -21,7 +21,7 @@ from app.tenants import team
 from app.tenants.models import Invitation, Tenant
 from tests.calls.conftest import make_hook, store_legs
 from tests.conftest import in_database
-from tests.dashboard.conftest import statements
+from tests.one_time import statements
 
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 CANARY = "<script>alert(1)</script>{{7*7}}=1+1"
