@@ -402,8 +402,7 @@ def test_the_first_steps_take_few_statements_too(app, alice_visits, alice):
 
 @only_sqlite
 def test_the_day_is_the_tenants(app, alice_visits, alice):
-    """In Kiritimati it is 14 hours later than in UTC: what began 13 hours before the end of a day there may be today or
-    yesterday in UTC, and is shown on the local day."""
+    """In Kiritimati it is 14 hours later than in UTC: most of the time another day."""
     change(app, Tenant, Tenant.id == alice.tenant_id, time_zone="Pacific/Kiritimati")
     delivered(app, alice, (1, "answered", 10))
     local = now() + timedelta(hours=14) - timedelta(days=1)
