@@ -15,7 +15,19 @@ from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
-from app.dashboard.views import account, api_keys, audit, encryption, links, overview, sign_in, sign_up, team, tenants
+from app.dashboard.views import (
+    account,
+    api_keys,
+    audit,
+    calls,
+    encryption,
+    links,
+    overview,
+    sign_in,
+    sign_up,
+    team,
+    tenants,
+)
 from app.dashboard.views import second_factor as second_factor  # a part of the account's
 from app.identity import access as identity_access
 
@@ -28,6 +40,7 @@ BLUEPRINTS: Final = (
     (sign_up.pages, access.public_page),
     (links.pages, access.public_page),
     (overview.pages, access.page),
+    (calls.pages, access.page),
     (account.pages, access.page),
     (tenants.pages, access.page),
     (team.pages, access.page_for_owners_and_admins),
