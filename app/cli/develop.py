@@ -88,6 +88,8 @@ A demonstration tenant was made, with four weeks of calls. These passwords are s
   owner         {OWNER}  {made.owner_password}
   phone system  {made.webhook_username}  {made.webhook_password}
 
+Open {url} in a browser and sign in as the owner. Or in the shell:
+
 Sign in:
 {sign_in}
 

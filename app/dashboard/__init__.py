@@ -15,7 +15,8 @@ from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
-from app.dashboard.views import overview, sign_in
+from app.dashboard.views import account, links, overview, sign_in, sign_up, tenants
+from app.dashboard.views import second_factor as second_factor  # a part of the account's
 from app.identity import access as identity_access
 
 files = APIBlueprint("dashboard", __name__, static_folder="static", template_folder="templates", enable_openapi=False)
@@ -24,7 +25,11 @@ files = APIBlueprint("dashboard", __name__, static_folder="static", template_fol
 BLUEPRINTS: Final = (
     (files, identity_access.public),
     (sign_in.pages, access.public_page),
+    (sign_up.pages, access.public_page),
+    (links.pages, access.public_page),
     (overview.pages, access.page),
+    (account.pages, access.page),
+    (tenants.pages, access.page),
 )
 
 

@@ -46,6 +46,8 @@ def page() -> ResponseReturnValue | None:
     found = cookie.find()
     if found is not None:
         enter(found)
+        if g.get("resumed") and not steps.is_form_of(found.user_id, found.tenant_id):
+            return steps.drop_form()
         return steps.proved() if steps.is_proof() else None
     if request.method in SAFE_METHODS:
         return redirect(url_for("sign_in.show", next=steps.this_address()), 303)
@@ -89,8 +91,8 @@ def _refuse_other_sites() -> None:
 
 
 def _check_csrf_token() -> None:
-    """A form of an earlier sign-in, say in another tab, is shown again instead of refused: nothing that was typed is
-    lost, and nothing is done that was not sent from a page of this session."""
+    """A form of an earlier session of the same user in the same tenant is shown again instead of refused: nothing that
+    was typed is lost, and nothing is done that was not sent from a page of this session."""
     try:
         csrf.protect()
     except CSRFError:

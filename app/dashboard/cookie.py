@@ -6,24 +6,30 @@ see :mod:`app.identity.sessions`. No token of the API is accepted here, nor the 
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
-from flask import Flask, session
+from flask import Flask, current_app, g, request, session
+from itsdangerous import BadData, URLSafeTimedSerializer
 
+from app.audit.actors import Actor, act_as
 from app.database import now
-from app.errors import Unauthenticated
+from app.errors import NotFound, Unauthenticated
 from app.extensions import db
-from app.identity import sessions
-from app.identity.models import UserSession
+from app.identity import service, sessions
+from app.identity.models import User
 from app.identity.sessions import SignedIn
 from app.tenancy import tenant_scope
 
 PENDING_EXPIRES: Final = timedelta(minutes=5)
 
+_SALT_OF_FLASK_WTF: Final = "wtf-csrf-token"
 _SUBJECT: Final = "subject"
 _PENDING: Final = "pending"
+_CSRF_TOKEN: Final = "csrf_token"
 
 
 def init_app(app: Flask, *, https_only: bool) -> None:
@@ -42,13 +48,46 @@ def init_app(app: Flask, *, https_only: bool) -> None:
     )
 
 
-def sign_in(started: UserSession, user_id: UUID) -> None:
-    """Make it the cookie of a session that has just begun. What it held before is forgotten, the CSRF token too."""
+def sign_in(
+    user: User,
+    tenant_id: UUID,
+    membership_id: UUID,
+    details: Mapping[str, Any] | None = None,
+    continues: SignedIn | None = None,
+) -> None:
+    """Begin a session of a member, and make it the cookie's. Ends the one that the cookie was of; what else it held is
+    forgotten, the CSRF token too. No transaction about another tenant may be open.
+
+    details, continues: see :func:`app.identity.sessions.start`. Raises :class:`~app.errors.Unauthenticated` for who
+    is no member any more.
+    """
+    owner = Owner(user.id, tenant_id)
+    with tenant_scope(tenant_id):
+        act_as(Actor("user", user.id, user.email))
+        membership = service.get_membership(db.session(), membership_id)
+        browser = request.user_agent.string
+        started = sessions.start(db.session(), membership, request.remote_addr, browser, details, continues)
+        subject = [str(owner.user_id), str(owner.tenant_id), str(started.id)]
+    _end_session()
     flashes = session.get("_flashes")
     session.clear()
     if flashes:
         session["_flashes"] = flashes
-    session[_SUBJECT] = [str(user_id), str(started.tenant_id), str(started.id)]
+    session[_SUBJECT], session[_CSRF_TOKEN] = subject, new_csrf_token(owner)
+    g.pop(_CSRF_TOKEN, None)  # the former one, which a form in the answer to this very request would still get
+
+
+def _end_session() -> None:
+    """The cookie's, where it has not ended."""
+    found = find()
+    if found is None:
+        return
+    with tenant_scope(found.tenant_id):
+        act_as(Actor("user", found.user_id, found.email))
+        try:
+            sessions.end(db.session(), found.user_id, found.id)
+        except NotFound:  # in this very moment
+            db.session.rollback()
 
 
 def sign_out() -> None:
@@ -71,11 +110,26 @@ def find() -> SignedIn | None:
     return found._replace(tenant_id=tenant_id)  # the very scope of the transaction: it need not be set again
 
 
-def last_tenant_id() -> UUID | None:
-    """The tenant that the browser was last signed in to."""
+class Owner(NamedTuple):
+    """Whom a form was shown to, and in which tenant."""
+
+    user_id: UUID
+    tenant_id: UUID
+
+
+def new_csrf_token(owner: Owner) -> str:
+    """For all forms of a session. It says whose they are, also when the session has ended."""
+    return f"{owner.user_id}/{owner.tenant_id}/{secrets.token_urlsafe(32)}"
+
+
+def owner_of(csrf_token: str) -> Owner | None:
+    """Whose form has that token, in whichever session it was shown; None for nobody's who was signed in, and for what
+    is no token of ours."""
+    keys = [*current_app.config["SECRET_KEY_FALLBACKS"], current_app.config["SECRET_KEY"]]
     try:
-        return UUID(session[_SUBJECT][1])
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        user_id, tenant_id, _ = URLSafeTimedSerializer(keys, salt=_SALT_OF_FLASK_WTF).loads(csrf_token).split("/")
+        return Owner(UUID(user_id), UUID(tenant_id))
+    except (BadData, ValueError, AttributeError):
         return None
 
 

@@ -7,6 +7,7 @@ API has: see :meth:`Form.read`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from flask import flash, g, request
@@ -16,6 +17,7 @@ from wtforms import PasswordField
 from wtforms.validators import InputRequired
 
 from app.errors import FieldErrors, Problem
+from app.schemas import time_zones
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -101,6 +103,16 @@ class Form(FlaskForm):
     def texts(self, *names: str) -> dict[str, Any]:
         """The values of these fields; None for those left empty."""
         return {name: self[name].data or None for name in names}
+
+
+@cache
+def time_zone_choices() -> dict[str, list[tuple[str, str]]]:
+    """The IANA time zones by continent, for a field to choose from."""
+    choices: dict[str, list[tuple[str, str]]] = {"Universal": [("UTC", "UTC")]}
+    for name in sorted(time_zones() - {"UTC"}, key=lambda name: ("/" not in name, name)):
+        continent, _, place = name.partition("/") if "/" in name else ("Other", "", name)
+        choices.setdefault(continent, []).append((name, place.replace("_", " ")))
+    return choices
 
 
 def note(message: str) -> None:

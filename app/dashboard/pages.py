@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from apiflask import APIBlueprint
+from typing import Any
 
+from apiflask import APIBlueprint
+from flask import render_template
+
+from app.dashboard.forms import Form
 from app.dashboard.steps import ask_for_proof
 from app.errors import NotFresh
 
@@ -13,3 +17,8 @@ def pages_of(name: str, path: str | None = None) -> APIBlueprint:
     pages = APIBlueprint(name, __name__, url_prefix=path, enable_openapi=False)
     pages.register_error_handler(NotFresh, ask_for_proof)
     return pages
+
+
+def page_with(form: Form, template: str, **values: Any) -> tuple[str, int]:
+    """A page with a form; the status tells whether something is wrong with what was sent."""
+    return render_template(template, form=form, **values), 422 if form.errors else 200

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from flask import Flask, g, request, url_for
 from markupsafe import Markup
 
+from app.dashboard.browsers import browser_of
 from app.database import now
 from app.identity.access import current_membership
 
@@ -21,7 +22,13 @@ _ICONS: Final = files("flask_bootstrap") / "static/bootstrap5/icons/bootstrap-ic
 def init_app(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(
-        at=show_time, day=show_day, ago=show_age, duration=show_duration, number=show_number, plural=plural
+        at=show_time,
+        day=show_day,
+        ago=show_age,
+        duration=show_duration,
+        number=show_number,
+        plural=plural,
+        browser=browser_of,
     )
     app.jinja_env.globals.update(
         icon=icon, now=now, plural=plural, current_membership=current_membership, address_with=address_with

@@ -1,7 +1,8 @@
 """Proving who one is: on the page for it, or as a step between a form and what it does.
 
 Such a step is sent to where the form was sent, with what was typed there in hidden fields, secrets excepted. Once it
-is done, the view shows its form again, filled as before, and does nothing until that is sent: ``g.resumed``.
+is done, the view shows its form again, filled as before, and does nothing until that is sent: ``g.resumed``. Where
+somebody else signs in, or to another tenant, what was typed is dropped: it is none of theirs.
 
 Signing in takes up to three screens: address and password; the code of the second factor; the tenant, for a user of
 several. What was proved so far is in the cookie for five minutes.
@@ -13,15 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
+from uuid import UUID
 
-from flask import g, make_response, redirect, render_template, request
+from flask import g, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import EmailField, RadioField, StringField
 
-from app.audit.actors import Actor, act_as
 from app.dashboard import cookie
 from app.dashboard.cookie import Pending
-from app.dashboard.forms import SECRETS, Form, SecretField, needed
+from app.dashboard.forms import SECRETS, Form, SecretField, needed, warn
 from app.database import now
 from app.errors import NotFresh, Problem, TooManyRequests, Unauthenticated
 from app.extensions import db
@@ -31,10 +32,14 @@ from app.identity.models import User
 from app.identity.sessions import SignedIn
 from app.limits import counting
 from app.limits.limit import Limit
-from app.tenancy import tenant_scope
 
 PREFIX: Final = "step-"
-TOO_LATE: Final = "That took too long: please start again."
+ORIGIN: Final = PREFIX + "of"  # a hidden field: the CSRF token of the form that waits for the step
+TOO_LATE: Final = "That took too long, or your browser keeps no cookies: please start again."
+NOT_KEPT: Final = (
+    "You were about to send a form that somebody else had opened, or that was for another organisation. "
+    "Nothing of it was saved."
+)
 
 
 class PasswordForm(Form):
@@ -69,16 +74,13 @@ def sign_in(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
     enter: what makes it one.
     """
     if g.get("resumed") or request.method == "GET":
-        return _show(PasswordForm(blank=True, prefix=PREFIX))
+        return _ask_password()
     pending = Pending.recall()
     try:
         if PREFIX + "email" in request.form:
             answer = _take_password(enter)
         elif pending is None:
-            form = PasswordForm(blank=True, prefix=PREFIX)
-            if _has_step_fields():
-                form.complain([{"field": "", "message": TOO_LATE}])
-            answer = _show(form)
+            answer = _ask_password()
         elif PREFIX + "code" in request.form:
             answer = _take_code(pending, enter)
         else:
@@ -137,6 +139,13 @@ def safe_address(address: str | None, otherwise: str) -> str:
     if address and address.startswith("/") and address.isprintable() and not address.startswith(("//", "/\\")):
         return address
     return otherwise
+
+
+def _ask_password() -> ResponseReturnValue:
+    form = PasswordForm(blank=True, prefix=PREFIX)
+    if _has_step_fields():  # of a sign-in that nothing is known of any more
+        form.complain([{"field": "", "message": TOO_LATE}])
+    return _show(form)
 
 
 def _take_password(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
@@ -204,7 +213,8 @@ def _choose_tenant(
     """Begin the session, in the only tenant there is, in the chosen one, or, to go on with a form, in the one where
     that was begun; else ask."""
     choices = service.memberships_of(db.session(), pending.user_id)
-    going_on = cookie.last_tenant_id() if kept_fields() else None
+    owner = cookie.owner_of(_origin())
+    going_on = owner.tenant_id if owner and owner.user_id == pending.user_id else None
     matching = [one for one in choices if chosen == one.subdomain or going_on == one.tenant_id]
     if len(choices) != 1 and len(matching) != 1:
         pending.keep()
@@ -215,13 +225,10 @@ def _choose_tenant(
     membership_id, tenant_id = (matching or choices)[0][:2]
     user = _user_of(pending)
     throttle.Attempt(pending.account, request.remote_addr, pending.counted).succeeded(db.session())
-    with tenant_scope(tenant_id):
-        act_as(Actor("user", user.id, user.email))
-        membership = service.get_membership(db.session(), membership_id)
-        details = {"recovery_code": True} if pending.recovery_code else {}
-        browser = request.user_agent.string
-        started = sessions.start(db.session(), membership, request.remote_addr, browser, details)
-    cookie.sign_in(started, user.id)
+    details = {"recovery_code": True} if pending.recovery_code else {}
+    cookie.sign_in(user, tenant_id, membership_id, details)
+    if _form_waits() and not is_form_of(pending.user_id, tenant_id):
+        return drop_form()
     found = cookie.find()
     if found is None:
         raise service.refused()
@@ -248,6 +255,27 @@ def _resume() -> ResponseReturnValue | None:
     return None
 
 
+def is_form_of(user_id: UUID, tenant_id: UUID) -> bool:
+    """Whether the form that was sent, or waits for a step, was shown to that user in that tenant."""
+    token = _origin() or request.form.get(PREFIX + "csrf_token") or ""
+    return cookie.owner_of(token) == (user_id, tenant_id)
+
+
+def drop_form() -> ResponseReturnValue:
+    """Where to go on instead of with a form of somebody else, or of another tenant."""
+    warn(NOT_KEPT)
+    return redirect(url_for("overview.show"), 303)
+
+
+def _form_waits() -> bool:
+    return bool(_origin() or kept_fields())
+
+
+def _origin() -> str:
+    """The CSRF token of the form that was sent, or waits for a step; an empty text where there is none."""
+    return request.form.get(ORIGIN) or request.form.get("csrf_token") or ""
+
+
 def kept_fields() -> Sequence[tuple[str, str]]:
     """What was typed into the form that waits for the step: names and values."""
     return [
@@ -258,7 +286,7 @@ def kept_fields() -> Sequence[tuple[str, str]]:
 
 
 def _has_step_fields() -> bool:
-    return any(name.startswith(PREFIX) and not name.endswith("csrf_token") for name in request.form)
+    return any(name.startswith(PREFIX) and name not in (ORIGIN, PREFIX + "csrf_token") for name in request.form)
 
 
 def _of_the_form(refusal: Unauthenticated, sentence: str) -> Problem:
@@ -276,5 +304,5 @@ def _refuse_for_now(form: Form, account: str, refusal: TooManyRequests) -> Respo
 
 def _show(form: Form, status: HTTPStatus = HTTPStatus.OK) -> tuple[str, int]:
     screen = {PasswordForm: "password", CodeForm: "code", TenantForm: "tenant"}.get(type(form), "proof")
-    page = render_template(f"dashboard/steps/{screen}.html", form=form, kept=kept_fields(), action=this_address())
-    return page, status
+    waiting = {"kept": kept_fields(), "origin": _origin(), "origin_name": ORIGIN}
+    return render_template(f"dashboard/steps/{screen}.html", form=form, action=this_address(), **waiting), status

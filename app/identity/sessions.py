@@ -203,11 +203,11 @@ def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, da
     return dict(rows.all())
 
 
-def end_of_user(session: Session, user_id: UUID) -> int:
-    """End all sessions of a user, in whichever tenants, void the links that were mailed, and commit. Returns how many
-    sessions: with a link that a thief has asked for, they would be back."""
+def end_of_user(session: Session, user_id: UUID, keep: UUID | None = None) -> int:
+    """End all sessions of a user, in whichever tenants, but the one with the id ``keep``; void the links that were
+    mailed, and commit. Returns how many sessions: with a link that a thief has asked for, they would be back."""
     void_tokens(session, OneTimeToken.user_id == user_id)
-    count = _end(session, _of_user(user_id))
+    count = end_others(session, user_id, keep)
     record_for_each_tenant(session, "user.signed_out", user_id, {"sessions": count})
     session.commit()
     return count

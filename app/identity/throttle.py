@@ -89,15 +89,16 @@ def forgive(session: Session, account: str, address: str | None) -> None:
     connection.execute(_BEGIN_AGAIN[connection.dialect.name], allowance)
 
 
-def count_mail(email: str) -> None:
+def count_mail(email: str, route: str | None = None) -> None:
     """To be called before a route sends mail to an address that anybody may name, whether or not it is an account's.
+    route: the endpoint of another one that sends the same, for both to be counted together.
 
     Each route counts by itself: who asks for one kind of mail in somebody's name does not keep another from them. So
     does each tenant, for those who are signed in. Raises :class:`~app.errors.TooManyRequests`.
     """
     refusal, scope = "Too many mails to this address: wait before trying again.", current_scope()
     whose = str(scope) if isinstance(scope, UUID) else ""
-    counting.count(Limit.RECIPIENT, request.endpoint or "", whose, _hash(email), refusal=refusal)
+    counting.count(Limit.RECIPIENT, route or request.endpoint or "", whose, _hash(email), refusal=refusal)
 
 
 def count_invitation(tenant_id: UUID) -> None:

@@ -60,7 +60,7 @@ class ConfirmSignUp(MessageWithLink):
 
     kind = "confirm_sign_up"
     subject = "Confirm that you want to use AudiaPro"
-    path = "/sign-up"
+    path = "/sign-up/confirm"
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+from flask import current_app
 from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.audit.actors import Actor, act_as
 from app.database import now, uuid7
-from app.errors import Conflict
+from app.errors import Conflict, Forbidden
 from app.identity import accounts
 from app.identity.models import Membership, Role
 from app.identity.one_time import LinkNotValid, fingerprint, new_token
@@ -23,6 +24,12 @@ from app.tenants.models import SignUp
 from app.tenants.service import checked_tenant, record_created, subdomain_taken
 
 EXPIRES: Final = timedelta(days=1)
+
+
+def require_open() -> None:
+    """Raise :class:`~app.errors.Forbidden` where nobody can sign up by themselves."""
+    if not current_app.config["SIGN_UP_OPEN"]:
+        raise Forbidden("Nobody can sign up here by themselves: ask a team for an invitation, or the operator.")
 
 
 def request(session: Session, *, email: str, tenant_name: str, subdomain: str, time_zone: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from apiflask import APIBlueprint
-from flask import current_app
 
-from app.errors import Forbidden
 from app.extensions import db
 from app.identity import throttle
 from app.identity.schemas import MailOnItsWay
@@ -34,7 +32,7 @@ CLOSED = "Nobody can sign up here by themselves"
     },
 )
 def request(json_data: SignUpIn) -> MailOnItsWay:
-    _require_open()
+    service.require_open()
     throttle.count_mail(canonical_email(json_data.email))
     service.request(db.session(), **json_data.model_dump())
     return MailOnItsWay()
@@ -54,12 +52,7 @@ def request(json_data: SignUpIn) -> MailOnItsWay:
     },
 )
 def confirm(json_data: SignUpConfirmation) -> Joined:
-    _require_open()
+    service.require_open()
     given = json_data.given()
     membership = service.confirm(db.session(), given["token"], given.get("password"), given.get("subdomain"))
     return Joined.model_validate(membership)
-
-
-def _require_open() -> None:
-    if not current_app.config["SIGN_UP_OPEN"]:
-        raise Forbidden("Nobody can sign up here by themselves: ask a team for an invitation, or the operator.")

@@ -3,6 +3,7 @@
 import pytest
 from apiflask import APIFlask
 
+from app.dashboard.cookie import Owner, new_csrf_token
 from tests.conftest import Person
 from tests.dashboard.visitor import Visitor
 
@@ -12,6 +13,7 @@ def signed_in_visitor(app: APIFlask, person: Person) -> Visitor:
     client = app.test_client()
     with client.session_transaction() as cookie:
         cookie["subject"] = [str(one) for one in person.subject]
+        cookie["csrf_token"] = new_csrf_token(Owner(person.user_id, person.tenant_id))
     return Visitor(client)
 
 

@@ -29,7 +29,7 @@ class Mailbox:
 
     def token(self, address: str) -> str:
         """From the link in the newest mail to that address."""
-        (token,) = re.findall(r"https://audiapro\.example/[a-z-]+#(\S+)", self.of(address)[-1]["text"])
+        (token,) = re.findall(r"https://audiapro\.example/[a-z/-]+#(\S+)", self.of(address)[-1]["text"])
         return str(token)
 
 

@@ -33,7 +33,7 @@ SHOWN = "5 November 2026, 16:04 UTC"
 ADA = "ada@acme.example"
 
 ALL = [
-    (ConfirmSignUp(TOKEN, MOMENT), "Confirm that you want to use AudiaPro", [f"{URL}/sign-up#{TOKEN}"]),
+    (ConfirmSignUp(TOKEN, MOMENT), "Confirm that you want to use AudiaPro", [f"{URL}/sign-up/confirm#{TOKEN}"]),
     (VerifyEmail(TOKEN, MOMENT), "Confirm your e-mail address", [f"{URL}/verify-email#{TOKEN}"]),
     (
         Invitation(TOKEN, MOMENT, "Acme Ltd", ADA),

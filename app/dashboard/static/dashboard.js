@@ -32,6 +32,13 @@ function takeToken() {
   input.form.requestSubmit();
 }
 
+// <select data-own-time-zone>: begins with the zone of this computer.
+function chooseTimeZone() {
+  const select = document.querySelector("[data-own-time-zone]");
+  const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (select && [...select.options].some((option) => option.value === here)) select.value = here;
+}
+
 // <div data-live="ADDRESS" data-every="SECONDS">: replaced by what is there, for as long as that is live itself.
 function keepLive(element) {
   setTimeout(async () => {
@@ -50,6 +57,7 @@ function keepLive(element) {
 
 document.addEventListener("DOMContentLoaded", () => {
   takeToken();
+  chooseTimeZone();
   document.querySelectorAll("[data-live]").forEach(keepLive);
   document.querySelector("[aria-invalid=true], [data-focus]")?.focus();
 });

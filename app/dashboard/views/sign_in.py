@@ -32,8 +32,13 @@ def sign_out() -> ResponseReturnValue:
     if found is not None:
         enter(found)
         sessions.end(db.session(), found.user_id, found.id)
+    return signed_out("You are signed out.")
+
+
+def signed_out(message: str) -> ResponseReturnValue:
+    """Where to go once the browser's session has ended."""
     cookie.sign_out()
-    note("You are signed out.")
+    note(message)
     response = redirect(url_for("sign_in.show"), 303)
     response.headers["Clear-Site-Data"] = '"cache"'  # going back shows nothing of what was seen
     return response

@@ -1,0 +1,119 @@
+"""The second factor of one's own account: a part of its pages."""
+
+from __future__ import annotations
+
+from flask import redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from wtforms import StringField
+
+from app.dashboard.forms import Form, needed, note, warn
+from app.dashboard.pages import page_with
+from app.dashboard.views.account import pages
+from app.errors import Conflict, Invalid
+from app.extensions import db
+from app.identity import second_factor as service
+from app.identity import throttle
+from app.identity.access import current_membership, current_session, fresh
+from app.identity.schemas import Confirmation
+from app.limits.budget import costs
+
+
+class ConfirmationForm(Form):
+    code = StringField(
+        "Code that the app shows now",
+        [needed()],
+        render_kw={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false", "data-focus": ""},
+    )
+
+
+@pages.get("/second-factor")
+@costs(10)
+@fresh
+def show_second_factor() -> ResponseReturnValue:
+    """Reading changes nothing: the secret for the app is made by the button there."""
+    return page_with(Form(), "dashboard/account/second_factor.html")
+
+
+@pages.post("/second-factor")
+@costs(10)
+@fresh
+def begin_second_factor() -> ResponseReturnValue:
+    if not Form().is_sent():
+        return redirect(url_for("account_pages.show_second_factor"), 303)
+    try:
+        enrolment = service.begin(db.session(), current_session().user_id)
+    except Conflict as refusal:
+        db.session.rollback()
+        warn(refusal.detail)
+        return redirect(url_for("account_pages.show"), 303)
+    form = ConfirmationForm(blank=True)
+    return page_with(form, "dashboard/account/confirm_second_factor.html", enrolment=enrolment)
+
+
+@pages.get("/second-factor/confirm")
+@costs(10)
+@fresh
+def show_confirm_second_factor() -> ResponseReturnValue:
+    return page_with(ConfirmationForm(), "dashboard/account/confirm_second_factor.html")
+
+
+@pages.post("/second-factor/confirm")
+@costs(10)
+@fresh
+def confirm_second_factor() -> ResponseReturnValue:
+    form, user = ConfirmationForm(), current_membership().user
+    if form.is_sent() and (given := form.read(Confirmation, form.texts("code"))):
+        attempt = throttle.Attempt(user.email, request.remote_addr)
+        attempt.count_code(db.session())
+        try:
+            codes = service.confirm(db.session(), user.id, given.code.get_secret_value(), current_session().id)
+        except (Invalid, Conflict) as refusal:
+            db.session.rollback()
+            form.refuse(refusal)
+        else:
+            attempt.succeeded(db.session())
+            db.session.commit()
+            return render_template("dashboard/account/recovery_codes.html", codes=codes, is_new=True)
+    return page_with(form, "dashboard/account/confirm_second_factor.html")
+
+
+@pages.get("/second-factor/remove")
+@costs(10)
+@fresh
+def show_remove_second_factor() -> ResponseReturnValue:
+    return page_with(Form(), "dashboard/account/remove_second_factor.html")
+
+
+@pages.post("/second-factor/remove")
+@costs(100)
+@fresh
+def remove_second_factor() -> ResponseReturnValue:
+    form = Form()
+    if not form.is_sent():
+        return page_with(form, "dashboard/account/remove_second_factor.html")
+    service.remove(db.session(), current_session().user_id)
+    note("Your second factor is removed: the password alone is enough.")
+    return redirect(url_for("account_pages.show"), 303)
+
+
+@pages.get("/recovery-codes")
+@costs(10)
+@fresh
+def show_renew_recovery_codes() -> ResponseReturnValue:
+    return page_with(Form(), "dashboard/account/renew_recovery_codes.html")
+
+
+@pages.post("/recovery-codes")
+@costs(10)
+@fresh
+def renew_recovery_codes() -> ResponseReturnValue:
+    form = Form()
+    if form.is_sent():
+        try:
+            codes = service.renew_recovery_codes(db.session(), current_session().user_id)
+        except Conflict as refusal:
+            db.session.rollback()
+            form.refuse(refusal)
+        else:
+            return render_template("dashboard/account/recovery_codes.html", codes=codes, is_new=False)
+    return page_with(form, "dashboard/account/renew_recovery_codes.html")
