@@ -111,6 +111,7 @@ class EncryptedAttribute(hybrid_property[Any]):
         elif self._moved(instance):
             value = getattr(instance, self.storage)
             if value is None:
+                setattr(instance, self.storage, None)  # where it never was set, there is nothing to flag
                 attributes.flag_modified(instance, self.storage)  # see _refuse_moves_without_values
             else:
                 setattr(instance, self.storage, self._seal(instance, self._open(instance, value)))
