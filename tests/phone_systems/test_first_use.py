@@ -213,22 +213,40 @@ def in_a_thread(work):
     return done[0]
 
 
-@on_postgresql
-def test_a_delivery_that_a_rotation_overtakes_does_not_mark_the_new_password_as_used(app, alice, hook):
-    """SQLite has one writer at a time, so there none overtakes another."""
-    rotated = []
+def overtaken_by(app, work):
+    """Before the next delivery notes that it was the first, something else is done. What that returns comes into the
+    list. On SQLite, which has one writer at a time, nothing overtakes a delivery."""
+    done = []
 
     def overtake(connection, cursor, statement, *_):
-        if statement.startswith("UPDATE phone_systems") and not rotated:
-            rotated.append(None)
-            rotated[0] = in_a_thread(partial(rotate, alice, hook))
+        if statement.startswith("UPDATE phone_systems") and not done:
+            done.append(None)
+            done[0] = in_a_thread(work)
 
     with in_database(app):
         event.listen(db.engine, "before_cursor_execute", overtake)
+    return done
+
+
+@on_postgresql
+def test_a_delivery_that_a_rotation_overtakes_does_not_mark_the_new_password_as_used(app, alice, hook):
+    done = overtaken_by(app, partial(rotate, alice, hook))
     assert delivers_with(hook, hook.password)
     assert (shown(alice, hook)[USED], shown(alice, hook)["version"]) == (None, 2)
-    assert delivers_with(hook, rotated[0]["webhook_password"])
+    assert delivers_with(hook, done[0]["webhook_password"])
     assert shown(alice, hook)[USED] is not None
+
+
+@on_postgresql
+def test_of_two_first_deliveries_the_faster_one_is_noted(app, alice, hook):
+    def deliver_first():
+        assert delivers_with(hook, hook.password)
+        return shown(alice, hook)
+
+    done = overtaken_by(app, deliver_first)
+    assert delivers_with(hook, hook.password)
+    assert done[0][USED] is not None
+    assert shown(alice, hook) == done[0]
 
 
 def test_rotating_the_encryption_key_leaves_it_as_it_is(app, settings, alice, hook):
