@@ -20,6 +20,7 @@ from app.identity import access
 from app.limits.budget import cost_of
 from app.tenancy import TenantOwned
 from tests.calls.conftest import make_hook
+from tests.dashboard.conftest import signed_in_visitor
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
@@ -140,20 +141,29 @@ def test_every_route_of_a_tenant_answers_charlie_with_404(app, alice, bob, charl
     locations["members"], bodies = f"/api/members/{newest['id']}", {"members": {"role": "admin"}}
     bodies |= {blueprint: body for blueprint, (_, body) in OBJECTS.items()}
     before = {location: alice.client.get(location).json for location in locations.values()}
-    locations["sessions"] = f"/api/sessions/{alice.session_id}"
+    locations["sessions"] = locations["account"] = f"/api/sessions/{alice.session_id}"
+    locations["tenants"], locations["team"] = f"/tenants/{alice.tenant_id}", locations["members"]
     sessions = alice.client.get("/api/sessions").json
+    browser = signed_in_visitor(app, charlie)
+    own_form = {"csrf_token": browser.open("/overview").values("Sign out")["csrf_token"]}
     tried = set()
     for rule in app.url_map.iter_rules():
         blueprint = rule.endpoint.partition(".")[0]
-        who = app.extensions["access"].get(blueprint)
-        if who is None or who in WITHOUT_TOKEN or not rule.arguments:
+        who, noun = app.extensions["access"].get(blueprint), blueprint.removesuffix("_pages")
+        if who is None or who in WITHOUT_TOKEN | OPEN_TO_ALL or not rule.arguments:
             continue
-        assert blueprint in locations, f"say above what Alice makes for {rule.rule}"
-        url = re.sub(r"<[^>]+>", locations[blueprint].rpartition("/")[2], rule.rule)
+        assert noun in locations, f"say above what Alice makes for {rule.rule}"
+        of = "invitations" if "/invitations/" in rule.rule else noun
+        url = re.sub(r"<[^>]+>", locations[of].rpartition("/")[2], rule.rule)
         for method in rule.methods - {"OPTIONS"}:
-            body = BODIES.get(rule.rule, bodies.get(blueprint)) if method in ("POST", "PATCH") else None
-            assert charlie.client.open(url, method=method, json=body).status_code == 404, (method, url)
-            tried.add(blueprint)
+            if who in PAGES:
+                form = own_form if method == "POST" else None
+                answer = browser.client.open(url, method=method, data=form, headers={"Sec-Fetch-Site": "same-origin"})
+            else:
+                body = BODIES.get(rule.rule, bodies.get(noun)) if method in ("POST", "PATCH") else None
+                answer = charlie.client.open(url, method=method, json=body)
+            assert answer.status_code == 404, (method, url)
+            tried.add(noun)
     assert tried == locations.keys()
     assert alice.client.get("/api/sessions").json == sessions
     assert {location: alice.client.get(location).json for location in before} == before

@@ -15,7 +15,7 @@ from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
-from app.dashboard.views import account, links, overview, sign_in, sign_up, tenants
+from app.dashboard.views import account, api_keys, audit, encryption, links, overview, sign_in, sign_up, team, tenants
 from app.dashboard.views import second_factor as second_factor  # a part of the account's
 from app.identity import access as identity_access
 
@@ -30,6 +30,10 @@ BLUEPRINTS: Final = (
     (overview.pages, access.page),
     (account.pages, access.page),
     (tenants.pages, access.page),
+    (team.pages, access.page_for_owners_and_admins),
+    (api_keys.pages, access.page_for_owners_and_admins),
+    (audit.pages, access.page_for_owners_and_admins),
+    (encryption.pages, access.page_for_owners),
 )
 
 

@@ -33,6 +33,7 @@ _PLAIN: Final = {
     "string_too_long": "This is too long: at most {max_length} characters.",
     "too_long": "This is too long: at most {max_length} characters.",
     "literal_error": "Please choose one of these.",
+    "uuid_parsing": "This is not an id.",
 }
 SECRETS: Final[set[str]] = set()  # the names of all fields that hold one, in whichever form
 
@@ -103,6 +104,19 @@ class Form(FlaskForm):
     def texts(self, *names: str) -> dict[str, Any]:
         """The values of these fields; None for those left empty."""
         return {name: self[name].data or None for name in names}
+
+
+class Filters(Form):
+    """What a list is narrowed to. It is sent by GET, so that the page's address has it; see :class:`Form` for the rest.
+    Nobody has to fill in any of it."""
+
+    class Meta:
+        csrf = False
+
+    def __init__(self) -> None:
+        FlaskForm.__init__(self, formdata=request.args)
+        for field in self:
+            field.flags.optional_silently = True
 
 
 @cache

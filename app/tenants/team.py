@@ -16,9 +16,16 @@ from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Forbidden, NotFound, OutdatedVersion, Unauthenticated
 from app.identity import sessions
-from app.identity.models import Membership, Role
+from app.identity.models import Membership, Role, User
 from app.identity.service import get_tenant, get_user
 from app.pagination import Listing, PageQuery
+
+
+class LastOwner(Conflict):
+    """A tenant always has an owner who can sign in."""
+
+    def __init__(self) -> None:
+        super().__init__("This is the tenant's last owner: make somebody else an owner first.")
 
 
 def list_page(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[Membership], str | None]:
@@ -34,6 +41,20 @@ def get(session: Session, tenant_id: UUID, membership_id: UUID) -> Membership:
     if member is None:
         raise _not_found()
     return member
+
+
+def roles_given_by(actor: Membership) -> list[Role]:
+    """The roles that ``actor`` may give to others. Who has one of these is theirs to change, disable and remove; and
+    so is an invitation to one."""
+    allowed = {Role.OWNER: [Role.OWNER, Role.ADMIN, Role.MEMBER], Role.ADMIN: [Role.ADMIN, Role.MEMBER]}
+    return allowed.get(Role(actor.role), [])
+
+
+def is_last_owner(session: Session, member: Membership) -> bool:
+    """Whether ``member`` is the tenant's only owner who can sign in, and so has to stay one."""
+    able = Membership.role == Role.OWNER, Membership.disabled_at.is_(None), User.disabled_at.is_(None)
+    owners = select(Membership.id).join(Membership.user).where(Membership.tenant_id == member.tenant_id, *able)
+    return list(session.scalars(owners.limit(2))) == [member.id]
 
 
 def change(
@@ -129,16 +150,17 @@ def _lock(session: Session, tenant_id: UUID, wanted: ColumnElement[bool]) -> dic
 
 def _require_right_to_change(actor: Membership, member: Membership, role: Role) -> None:
     """Owners change everybody; admins everybody but owners, and nobody into one."""
-    if actor.role not in (Role.OWNER, Role.ADMIN):
+    theirs = roles_given_by(actor)
+    if not theirs:
         raise Forbidden("Only owners and admins of the tenant may do this.")
-    if actor.role != Role.OWNER and Role.OWNER in (member.role, role):
+    if not {Role(member.role), role} <= set(theirs):
         raise Forbidden("Only an owner may change an owner, or make somebody one.")
 
 
 def _require_another_owner(members: Mapping[UUID, Membership], member: Membership) -> None:
-    """Raise Conflict if ``member``, who is about to cease to be one, is the last owner who can sign in."""
+    """Raise LastOwner if ``member``, who is about to cease to be one, is the last owner who can sign in."""
     if [owner for owner in members.values() if _is_able_owner(owner)] == [member]:
-        raise Conflict("This is the tenant's last owner: make somebody else an owner first.")
+        raise LastOwner
 
 
 def _is_able_owner(member: Membership) -> bool:
