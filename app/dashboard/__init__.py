@@ -15,7 +15,21 @@ from apiflask import APIBlueprint, APIFlask
 
 from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
-from app.dashboard.views import account, api_keys, audit, encryption, links, overview, sign_in, sign_up, team, tenants
+from app.dashboard.views import (
+    account,
+    api_credentials,
+    api_keys,
+    audit,
+    encryption,
+    links,
+    overview,
+    payment_accounts,
+    phone_systems,
+    sign_in,
+    sign_up,
+    team,
+    tenants,
+)
 from app.dashboard.views import second_factor as second_factor  # a part of the account's
 from app.identity import access as identity_access
 
@@ -34,6 +48,9 @@ BLUEPRINTS: Final = (
     (api_keys.pages, access.page_for_owners_and_admins),
     (audit.pages, access.page_for_owners_and_admins),
     (encryption.pages, access.page_for_owners),
+    (phone_systems.pages, access.page_for_owners_and_admins),
+    (payment_accounts.pages, access.page_for_owners_and_admins),
+    (api_credentials.pages, access.page_for_owners_and_admins),
 )
 
 

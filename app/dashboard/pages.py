@@ -29,3 +29,9 @@ def page_query(parameter: str = "cursor") -> PageQuery:
 def page_with(form: Form, template: str, **values: Any) -> tuple[str, int]:
     """A page with a form; the status tells whether something is wrong with what was sent."""
     return render_template(template, form=form, **values), 422 if form.errors else 200
+
+
+def page_query(parameter: str = "cursor") -> PageQuery:
+    """Which page of a list somebody looks at. parameter: of the address, for a page with several lists."""
+    cursor = request.args.get(parameter)
+    return PageQuery.model_validate({"cursor": cursor} if cursor else {})

@@ -72,8 +72,8 @@ def set_up(url: str, username: str, password: str = PASSWORD_HERE) -> SetUp:
             Step("Load the new dialplan, on the Asterisk server.", code='asterisk -rx "dialplan reload"'),
             Step("Make a call, and hang up."),
         ),
-        "If no record comes: does the Asterisk server reach the webhook URL, and does it list its module when you enter "
-        "module show like func_curl in its console?",
+        "If no record comes: does the Asterisk server reach the webhook URL, and does it list its module when you "
+        "enter module show like func_curl in its console?",
     )
 
 
