@@ -18,6 +18,7 @@ from flask.typing import ResponseReturnValue
 from wtforms import BooleanField, HiddenField
 
 from app.dashboard.forms import Form, SecretField, needed, note, warn
+from app.dashboard.pages import form_route
 from app.errors import OutdatedVersion
 from app.extensions import db
 from app.identity.access import current_tenant_id, fresh, require_fresh
@@ -123,7 +124,7 @@ def status_of(form: Form) -> HTTPStatus:
 def add_changes(pages: APIBlueprint, kind: Kind) -> None:
     """Add the pages that change, and delete, one of a kind to its blueprint, which has ``show`` and ``show_list``."""
 
-    @pages.route("/<uuid:id>/edit", methods=["GET", "POST"])
+    @form_route(pages, "/<uuid:id>/edit")
     @costs(10)
     def edit(id: UUID) -> ResponseReturnValue:
         row = kind.get(id, to_change=request.method == "POST")
@@ -134,7 +135,7 @@ def add_changes(pages: APIBlueprint, kind: Kind) -> None:
         title = f"Edit {kind.name_of(row)}"
         return _page("form", kind, row, form, title=title, back=url_for(".show", id=id), differences=edited.differences)
 
-    @pages.route("/<uuid:id>/secret", methods=["GET", "POST"])
+    @form_route(pages, "/<uuid:id>/secret")
     @fresh
     @costs(10)
     def replace_secret(id: UUID) -> ResponseReturnValue:
@@ -150,14 +151,14 @@ def add_changes(pages: APIBlueprint, kind: Kind) -> None:
         title = f"{verb} the {kind.secret_label} of {kind.name_of(row)}"
         return _page("secret", kind, row, form, title=title, back=url_for(".show", id=id))
 
-    @pages.route("/<uuid:id>/secret/remove", methods=["GET", "POST"])
+    @form_route(pages, "/<uuid:id>/secret/remove")
     @fresh
     @costs(10)
     def remove_secret(id: UUID) -> ResponseReturnValue:
         meaning = "Nothing that needs it works until a new one is entered. It cannot be brought back."
         return removal(kind, id, kind.integrations.secret, kind.secret_label, meaning, url_for(".show", id=id))
 
-    @pages.route("/<uuid:id>/delete", methods=["GET", "POST"])
+    @form_route(pages, "/<uuid:id>/delete")
     @fresh
     @costs(10)
     def delete(id: UUID) -> ResponseReturnValue:

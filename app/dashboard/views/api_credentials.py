@@ -19,7 +19,7 @@ from app.credentials.service import api_credentials, attention
 from app.dashboard import local_time
 from app.dashboard.connections import ConnectionForm, Kind, add_changes, status_of
 from app.dashboard.forms import SecretField, needed, note
-from app.dashboard.pages import page_query, pages_of
+from app.dashboard.pages import form_route, page_query, pages_of
 from app.dashboard.rendering import local_zone
 from app.database import now
 from app.errors import Invalid
@@ -96,7 +96,7 @@ def show_list() -> ResponseReturnValue:
     )
 
 
-@pages.route("/new", methods=["GET", "POST"])
+@form_route(pages, "/new")
 @costs(10)
 def create() -> ResponseReturnValue:
     form = KIND.blank_form()

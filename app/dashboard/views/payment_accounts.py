@@ -11,7 +11,7 @@ from wtforms import SelectField, StringField
 
 from app.dashboard.connections import ConnectionForm, Kind, add_changes, status_of
 from app.dashboard.forms import SecretField, note
-from app.dashboard.pages import page_query, pages_of
+from app.dashboard.pages import form_route, page_query, pages_of
 from app.extensions import db
 from app.identity.access import current_tenant_id
 from app.limits.budget import costs
@@ -69,7 +69,7 @@ def show_list() -> ResponseReturnValue:
     )
 
 
-@pages.route("/new", methods=["GET", "POST"])
+@form_route(pages, "/new")
 @costs(10)
 def create() -> ResponseReturnValue:
     form = KIND.blank_form()

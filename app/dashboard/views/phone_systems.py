@@ -14,7 +14,7 @@ from wtforms import RadioField, SelectField, StringField
 from app.dashboard import set_up
 from app.dashboard.connections import ConnectionForm, Kind, VersionedForm, add_changes, removal, status_of, stored
 from app.dashboard.forms import SecretField, needed, note
-from app.dashboard.pages import page_query, pages_of
+from app.dashboard.pages import form_route, page_query, pages_of
 from app.database import now
 from app.encryption import EncryptionError
 from app.extensions import db
@@ -97,7 +97,7 @@ def show_list() -> ResponseReturnValue:
     return render_template("dashboard/phone_systems/list.html", rows=rows, following=following, vendors=VENDORS)
 
 
-@pages.route("/new", methods=["GET", "POST"])
+@form_route(pages, "/new")
 @costs(10)
 def create() -> ResponseReturnValue:
     form = KIND.blank_form()
@@ -138,7 +138,7 @@ def show_arrivals(id: UUID) -> ResponseReturnValue:
     return render_template("dashboard/phone_systems/arrivals.html", phone_system=phone_system, waiting=waiting)
 
 
-@pages.route("/<uuid:id>/webhook-password", methods=["GET", "POST"])
+@form_route(pages, "/<uuid:id>/webhook-password")
 @fresh
 @costs(10)
 def rotate_webhook_password(id: UUID) -> ResponseReturnValue:
@@ -158,7 +158,7 @@ def rotate_webhook_password(id: UUID) -> ResponseReturnValue:
     return page, status_of(form)
 
 
-@pages.route("/<uuid:id>/webhook-password/end-grace", methods=["GET", "POST"])
+@form_route(pages, "/<uuid:id>/webhook-password/end-grace")
 @fresh
 @costs(10)
 def end_grace(id: UUID) -> ResponseReturnValue:
@@ -176,7 +176,7 @@ def end_grace(id: UUID) -> ResponseReturnValue:
     return page, status_of(form)
 
 
-@pages.route("/<uuid:id>/webhook-password/remove", methods=["GET", "POST"])
+@form_route(pages, "/<uuid:id>/webhook-password/remove")
 @fresh
 @costs(10)
 def remove_webhook_password(id: UUID) -> ResponseReturnValue:
