@@ -237,7 +237,7 @@ class Edit:
             f"The stored {kind.secret_label} was entered for {kind.sent_to(self._row)}. Please enter it again, so that "
             "nobody who does not know it can have it sent elsewhere."
         )
-        form.without_secret.label.text = f"Save without a {kind.secret_label}: the stored one is removed"
+        form.without_secret.label.text = f"Save without it: the stored {kind.secret_label} is removed"
 
     def _is_current(self) -> bool:
         """Whether the form was made for what is stored. If not, it is one for that from here on."""

@@ -87,13 +87,15 @@ def test_a_new_one_gets_a_password_that_is_shown_once_with_what_to_enter(app, al
 @on_sqlite
 def test_each_vendor_has_its_own_instructions(app, alice_visits):
     page = add(alice_visits, vendor="grandstream", webhook_username="ucm")
-    fields = dict(zip(page.all(".steps dt"), page.all(".steps dd code"), strict=True))
+    fields = dict(
+        zip(page.all(".to-enter dt"), page.all(".to-enter dd code, .to-enter dd:not(:has(code))"), strict=True)
+    )
     path = stored(app).webhook_path
     assert fields["Server Address"] == f"audiapro.example{path}"
     assert fields["Username"] == "ucm"
     assert fields["Password"] == page.all("#webhook-password")[0]
     page = alice_visits.open(f"{LIST}/{stored(app).id}")
-    assert "the webhook password" in page.all(".steps dd")
+    assert "the webhook password" in page.all(".to-enter dd")
 
 
 def test_waiting_ends_with_the_first_record_which_is_shown(app, alice_visits):
@@ -301,7 +303,7 @@ def test_an_edit_changes_what_was_typed_and_nothing_else(app, alice_visits, hook
         ({"base_url": "https://a:b@pbx"}, {"base_url": "Must have no user name or password in it."}),
         ({"webhook_username": "a:b"}, {"webhook_username": "Must not contain a colon."}),
         ({"time_zone": "Mars/Base"}, {"time_zone": "Must be the name of an IANA time zone, such as Europe/Berlin."}),
-        ({"vendor": "x"}, {"vendor": "Not a valid choice."}),
+        ({"vendor": "x"}, {"vendor": "Must be one of asterisk, grandstream."}),
     ],
 )
 def test_what_is_wrong_is_said_beside_the_field_and_the_rest_stays(app, alice_visits, hook, fields, wrong):

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from wtforms import SelectField, StringField
 
 from app.dashboard.connections import ConnectionForm, Kind, add_changes, status_of
-from app.dashboard.forms import SecretField, note
+from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
 from app.extensions import db
 from app.identity.access import current_tenant_id
@@ -28,8 +28,8 @@ MODES: Final = {"sandbox": "Sandbox: for trying out, moves no money", "live": "L
 class PaymentAccountForm(ConnectionForm):
     PLAIN = ("provider", "mode", "client_id", "webhook_id")
 
-    provider = SelectField("Provider", choices=PROVIDERS)
-    mode = SelectField("Mode", choices=MODES)
+    provider = SelectField("Provider", [needed()], choices=PROVIDERS, validate_choice=False)
+    mode = SelectField("Mode", [needed()], choices=MODES, validate_choice=False)
     client_id = StringField(
         "Client ID", description="In PayPal's developer dashboard, under Apps & Credentials, in the same mode as here."
     )

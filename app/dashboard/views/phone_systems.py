@@ -53,7 +53,9 @@ class PhoneSystemForm(ConnectionForm):
     HEADINGS: ClassVar[Mapping[str, tuple[str, str]]] = {"base_url": ("Its API", WITHOUT_API)}
 
     name = StringField("Name", [needed()], description="For people to tell it from others, such as Head office.")
-    vendor = SelectField("Kind", choices={name: vendor.LABEL for name, vendor in VENDORS.items()})
+    vendor = SelectField(
+        "Kind", [needed()], choices={name: vendor.LABEL for name, vendor in VENDORS.items()}, validate_choice=False
+    )
     time_zone = SelectField("Time zone of its clock", choices=_time_zones, validate_choice=False)
     webhook_username = StringField(
         "User name for deliveries",

@@ -60,11 +60,11 @@ def set_up(url: str, username: str, password: str = PASSWORD_HERE) -> SetUp:
             Step(
                 "Enter this, and save.",
                 entries=(
-                    Entry("Enable", "Yes"),
+                    Entry("Enable", "Yes", is_chosen=True),
                     Entry("Server Address", host_and_path(url)),
                     Entry("Port", port_of(url)),
-                    Entry("Delivery Method", "HTTPS" if url.startswith("https:") else "HTTP"),
-                    Entry("Format", "JSON"),
+                    Entry("Delivery Method", "HTTPS" if url.startswith("https:") else "HTTP", is_chosen=True),
+                    Entry("Format", "JSON", is_chosen=True),
                     Entry("Username", username),
                     Entry("Password", password),
                 ),

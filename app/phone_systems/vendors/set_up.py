@@ -10,10 +10,11 @@ PASSWORD_HERE: Final = "YOUR-WEBHOOK-PASSWORD"  # stands where the password belo
 
 
 class Entry(NamedTuple):
-    """A field of the PBX's own screen, and what belongs into it."""
+    """A field of the PBX's own screen, and what belongs into it. is_chosen: from a list there, and not typed."""
 
     field: str
     value: str
+    is_chosen: bool = False
 
 
 class Step(NamedTuple):
