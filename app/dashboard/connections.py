@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from apiflask import APIBlueprint
-from flask import g, redirect, render_template, request, url_for
+from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import BooleanField, HiddenField
 
 from app.dashboard.forms import Form, SecretField, needed, note, warn
-from app.dashboard.pages import form_route
+from app.dashboard.pages import form_route, page_with
 from app.errors import OutdatedVersion
 from app.extensions import db
 from app.identity.access import current_tenant_id, fresh, require_fresh
@@ -27,6 +26,7 @@ from app.integrations.service import Integrations
 from app.limits.budget import costs
 from app.schemas import Input
 
+TEMPLATES: Final = "dashboard/connections"
 CHANGED_MEANWHILE: Final = "It was changed meanwhile: please look at it as it is now, and decide again."
 
 
@@ -67,7 +67,7 @@ class ConnectionForm(VersionedForm):
     @classmethod
     def of(cls, row: Any) -> dict[str, Any]:
         """What the fields hold for ``row``."""
-        return {name: getattr(row, name) for name in cls.PLAIN}
+        return {name: getattr(row, name) or "" for name in cls.PLAIN}
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ class Kind:
         return row
 
 
-def status_of(form: Form) -> HTTPStatus:
-    """Of a page with a form that is shown again."""
-    return HTTPStatus.UNPROCESSABLE_ENTITY if form.errors or form.form_errors else HTTPStatus.OK
+def new_page(kind: Kind, form: ConnectionForm) -> ResponseReturnValue:
+    """The page with the form to create one."""
+    return page_with(form, f"{TEMPLATES}/form.html", kind=kind, title=f"New {kind.one}", back=url_for(".show_list"))
 
 
 def add_changes(pages: APIBlueprint, kind: Kind) -> None:
@@ -271,7 +271,7 @@ def _warn_of(remark: str | None) -> None:
 def _readable(field: Any) -> str:
     """What somebody reads in a field."""
     if field.type == "SelectField":
-        return str(field.choices.get(field.data or "", field.data))
+        return next((str(choice.label) for choice in field.iter_choices() if choice.selected), "")
     return str(field._value())
 
 
@@ -301,12 +301,4 @@ def _delete(kind: Kind, row: Any, form: VersionedForm) -> None:
 
 
 def _page(template: str, kind: Kind, row: Any, form: Form, **shown: Any) -> ResponseReturnValue:
-    page = render_template(
-        f"dashboard/connections/{template}.html",
-        kind=kind,
-        row=row,
-        form=form,
-        resumed=g.get("resumed", False),
-        **shown,
-    )
-    return page, status_of(form)
+    return page_with(form, f"{TEMPLATES}/{template}.html", kind=kind, row=row, **shown)

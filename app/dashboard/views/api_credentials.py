@@ -17,7 +17,7 @@ from app.credentials.models import ApiCredential
 from app.credentials.schemas import ApiCredentialChanges, ApiCredentialIn
 from app.credentials.service import api_credentials, attention
 from app.dashboard import local_time
-from app.dashboard.connections import ConnectionForm, Kind, add_changes, status_of
+from app.dashboard.connections import ConnectionForm, Kind, add_changes, new_page
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
 from app.dashboard.rendering import local_zone
@@ -104,10 +104,7 @@ def create() -> ResponseReturnValue:
     if credential is not None:
         note(f"{credential.name} was saved.")
         return redirect(url_for(".show", id=credential.id), 303)
-    page = render_template(
-        "dashboard/connections/form.html", form=form, kind=KIND, title="New API credential", back=url_for(".show_list")
-    )
-    return page, status_of(form)
+    return new_page(KIND, form)
 
 
 @pages.get("/<uuid:id>")

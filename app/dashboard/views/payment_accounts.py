@@ -9,7 +9,7 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import SelectField, StringField
 
-from app.dashboard.connections import ConnectionForm, Kind, add_changes, status_of
+from app.dashboard.connections import ConnectionForm, Kind, add_changes, new_page
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
 from app.extensions import db
@@ -77,10 +77,7 @@ def create() -> ResponseReturnValue:
     if account is not None:
         note(f"{name_of(account)} was saved.")
         return redirect(url_for(".show", id=account.id), 303)
-    page = render_template(
-        "dashboard/connections/form.html", form=form, kind=KIND, title="New payment account", back=url_for(".show_list")
-    )
-    return page, status_of(form)
+    return new_page(KIND, form)
 
 
 @pages.get("/<uuid:id>")

@@ -12,9 +12,9 @@ from flask.typing import ResponseReturnValue
 from wtforms import RadioField, SelectField, StringField
 
 from app.dashboard import set_up
-from app.dashboard.connections import ConnectionForm, Kind, VersionedForm, add_changes, removal, status_of, stored
-from app.dashboard.forms import SecretField, needed, note
-from app.dashboard.pages import form_route, page_query, pages_of
+from app.dashboard.connections import ConnectionForm, Kind, VersionedForm, add_changes, new_page, removal, stored
+from app.dashboard.forms import SecretField, needed, note, time_zone_choices
+from app.dashboard.pages import form_route, page_query, page_with, pages_of
 from app.database import now
 from app.encryption import EncryptionError
 from app.extensions import db
@@ -26,7 +26,6 @@ from app.phone_systems.models import PhoneSystem
 from app.phone_systems.schemas import PhoneSystemChanges, PhoneSystemIn
 from app.phone_systems.service import WEBHOOK_USERNAME, phone_systems
 from app.phone_systems.vendors import VENDORS
-from app.schemas import time_zones
 
 pages = pages_of("phone_systems_pages", "/phone-systems")
 
@@ -43,9 +42,8 @@ UNREADABLE: Final = (
 )
 
 
-def _time_zones() -> dict[str, str]:
-    tenants = f"The organisation's: {current_membership().tenant.time_zone}"
-    return {"": tenants, **{name: name for name in sorted(time_zones())}}
+def _time_zones() -> dict[str, list[tuple[str, str]]]:
+    return {"The organisation's": [("", current_membership().tenant.time_zone)], **time_zone_choices()}
 
 
 class PhoneSystemForm(ConnectionForm):
@@ -106,10 +104,7 @@ def create() -> ResponseReturnValue:
     phone_system = KIND.create(form)
     if phone_system is not None:
         return set_up.show_password(phone_system, phone_system.webhook_password, is_new=True)
-    page = render_template(
-        "dashboard/connections/form.html", form=form, kind=KIND, title="New phone system", back=url_for(".show_list")
-    )
-    return page, status_of(form)
+    return new_page(KIND, form)
 
 
 @pages.get("/<uuid:id>")
@@ -156,8 +151,7 @@ def rotate_webhook_password(id: UUID) -> ResponseReturnValue:
         phone_system = KIND.get(id)
         if generated is not None:
             return set_up.show_password(phone_system, generated, is_new=False)
-    page = render_template("dashboard/phone_systems/rotate.html", phone_system=phone_system, form=form)
-    return page, status_of(form)
+    return page_with(form, "dashboard/phone_systems/rotate.html", phone_system=phone_system)
 
 
 @form_route(pages, "/<uuid:id>/webhook-password/end-grace")
@@ -172,10 +166,7 @@ def end_grace(id: UUID) -> ResponseReturnValue:
             note("The old webhook password does not work any more.")
             return redirect(url_for(".show", id=id), 303)
     used_at = set_up.password_used_at(phone_system)
-    page = render_template(
-        "dashboard/phone_systems/end_grace.html", phone_system=phone_system, form=form, used_at=used_at
-    )
-    return page, status_of(form)
+    return page_with(form, "dashboard/phone_systems/end_grace.html", phone_system=phone_system, used_at=used_at)
 
 
 @form_route(pages, "/<uuid:id>/webhook-password/remove")
