@@ -10,7 +10,7 @@ from app.integrations.service import Integrations
 
 api_credentials = Integrations(ApiCredential, "api_credential", secret="secret", sent_to=["provider"])
 
-EXPIRES_SOON: Final = timedelta(days=14)
+EXPIRES_SOON: Final = timedelta(days=30)
 
 
 def attention(credential: ApiCredential, moment: datetime) -> list[str]:

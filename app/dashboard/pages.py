@@ -34,12 +34,6 @@ def page_with(form: Form, template: str, **values: Any) -> tuple[str, int]:
     return render_template(template, form=form, **values), 422 if form.errors else 200
 
 
-def page_query(parameter: str = "cursor") -> PageQuery:
-    """Which page of a list somebody looks at. parameter: of the address, for a page with several lists."""
-    cursor = request.args.get(parameter)
-    return PageQuery.model_validate({"cursor": cursor} if cursor else {})
-
-
 def form_route(pages: APIBlueprint, address: str) -> Callable[[View], View]:
     """Decorate a view that shows a form and takes what is sent of it. Both are at one address, by two rules: what only
     reads is told by them from what changes something."""

@@ -66,8 +66,8 @@ def test_one_is_added_with_the_time_at_which_it_expires_by_the_clock_on_the_wall
     ("expires_in", "said"),
     [
         (timedelta(days=-1), "It has expired"),
-        (timedelta(days=13), "It expires soon"),
-        (timedelta(days=15), "Fine"),
+        (timedelta(days=29), "It expires soon"),
+        (timedelta(days=31), "Fine"),
         (None, "Fine"),
     ],
 )
