@@ -87,7 +87,8 @@ def pages(app: APIFlask, world: World) -> Iterator[str]:
     for rule in app.url_map.iter_rules():
         blueprint = rule.endpoint.partition(".")[0]
         if "GET" in (rule.methods or ()) and blueprint in app.extensions["pages"]:
-            noun = blueprint.removesuffix("_pages")
+            kinds = [kind for kind in ("invitations", "members") if f"/{kind}/" in rule.rule]
+            noun = (kinds or [blueprint.removesuffix("_pages")])[0]
             yield rule.rule.replace("<uuid:id>", world.ids.get(noun, ""))
 
 

@@ -108,18 +108,18 @@ class _Spans:
     def of(cls, time_zone: ZoneInfo, days: int, until: datetime) -> _Spans:
         local = until.astimezone(time_zone)
         dates = [local.date() - timedelta(days=ago) for ago in reversed(range(days))]
-        starts = [_start_of(day, time_zone) for day in dates]
+        starts = [start_of(day, time_zone) for day in dates]
         same_time = (local - timedelta(days=days)).astimezone(UTC)  # by the clock on the wall, not in hours
         return cls(
             dates=dates,
             starts=starts,
             until=until,
-            before_since=_start_of(dates[0] - timedelta(days=days), time_zone),
+            before_since=start_of(dates[0] - timedelta(days=days), time_zone),
             before_until=min(same_time, starts[0]),  # a time that clocks jumped over may be the day after's
         )
 
 
-def _start_of(day: date, time_zone: ZoneInfo) -> datetime:
+def start_of(day: date, time_zone: ZoneInfo) -> datetime:
     """The first moment of a local day, in UTC: its midnight, or the first of two; where there is none, the moment at
     which clocks jump over it."""
     return datetime.combine(day, time(), time_zone).astimezone(UTC)

@@ -27,6 +27,7 @@ from app.limits import budget, counting
 from app.limits.limit import Limit
 from app.tenancy import enter_tenant_scope
 
+LIVE: Final = "X-Live"  # sent by what keeps a part of a page up to date: see static/dashboard.js
 OF_ANOTHER_SITE: Final = "This form was not sent from a page of ours. Nothing was done."
 
 
@@ -57,7 +58,7 @@ def page() -> ResponseReturnValue | None:
 def page_for_owners_and_admins() -> ResponseReturnValue | None:
     """Owners and admins of a tenant."""
     answer = page()
-    if answer is None:
+    if "caller" in g:
         require_owner_or_admin()
     return answer
 
@@ -65,7 +66,7 @@ def page_for_owners_and_admins() -> ResponseReturnValue | None:
 def page_for_owners() -> ResponseReturnValue | None:
     """Owners of a tenant."""
     answer = page()
-    if answer is None and current_caller().role != Role.OWNER:
+    if "caller" in g and current_caller().role != Role.OWNER:
         raise Forbidden("Only owners of the tenant may do this.")
     return answer
 
@@ -75,7 +76,8 @@ def enter(found: SignedIn) -> None:
     g.caller = Caller(found.tenant_id, found.role, session=found)
     enter_tenant_scope(found.tenant_id)
     act_as(Actor("user", found.user_id, found.email))
-    sessions.note_use(db.session(), found)
+    if LIVE not in request.headers:  # nobody's hand: a page that is left open does not keep its session
+        sessions.note_use(db.session(), found)
     budget.spend_for(found.tenant_id)
 
 

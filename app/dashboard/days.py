@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
+from app.calls.statistics import start_of
 from app.dashboard.rendering import local_zone
 from app.errors import Invalid
 
@@ -17,6 +18,6 @@ def start_of_day(field: str, text: str, *, later: int = 0) -> datetime:
     """
     try:
         day = date.fromisoformat(text) + timedelta(days=later)
-        return datetime.combine(day, time.min, local_zone()).astimezone(UTC)
+        return start_of(day, local_zone())
     except (ValueError, OverflowError):
         raise Invalid("There is no such day.", [{"field": field, "message": NO_DAY}]) from None

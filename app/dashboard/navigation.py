@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from flask import Flask, current_app, g, request, url_for
 
@@ -66,7 +67,7 @@ MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
 
 
 def init_app(app: Flask) -> None:
-    app.jinja_env.globals.update(menu=menu)
+    app.jinja_env.globals.update(menu=menu, address_of=address_of)
 
 
 def menu() -> list[tuple[str, list[Entry]]]:
@@ -79,3 +80,12 @@ def menu() -> list[tuple[str, list[Entry]]]:
         for title, entries in MENU
     ]
     return [(title, entries) for title, entries in groups if entries]
+
+
+def address_of(blueprint: str, id: UUID | None = None) -> str | None:
+    """Where the pages of that blueprint show one thing, or, without its id, where their entry of the menu leads; None
+    where there are no such pages."""
+    if id is not None and f"{blueprint}.show" in current_app.view_functions:
+        return url_for(f"{blueprint}.show", id=id)
+    found = [entry for _, entries in MENU for entry in entries if entry.blueprint == blueprint]
+    return found[0].address if found and found[0].endpoint in current_app.view_functions else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from flask import Flask, g, request, url_for
@@ -38,8 +40,15 @@ def init_app(app: Flask) -> None:
 
 def address_with(**changes: str | None) -> str:
     """This page's address with other parameters in its query; None leaves one out."""
-    kept: dict[str, Any] = {name: value for name, value in (request.args.to_dict() | changes).items() if value}
-    return url_for(request.endpoint or "", **(request.view_args or {}), **kept)
+    address = url_for(request.endpoint or "", **(request.view_args or {}))
+    return with_query(address, request.args.to_dict() | changes)
+
+
+def with_query(address: str, values: Mapping[str, str | None]) -> str:
+    """An address with these parameters in its query, but for empty ones. Where somebody else chose their names,
+    ``url_for`` might take one of them for an option of its own."""
+    query = urlencode({name: value for name, value in values.items() if value})
+    return f"{address}?{query}" if query else address
 
 
 def local_zone() -> ZoneInfo:

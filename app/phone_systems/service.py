@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
@@ -85,6 +86,11 @@ class PhoneSystems(Integrations[PhoneSystem]):
             audit.record(session, "previous_webhook_password.removed", object_id=row.id)
         session.commit()
         return row
+
+    def names(self, session: Session, tenant_id: UUID) -> dict[UUID, str]:
+        """What the tenant's phone systems are called, in alphabetical order."""
+        wanted = select(PhoneSystem.id, PhoneSystem.name).where(PhoneSystem.tenant_id == tenant_id)
+        return {row.id: row.name for row in session.execute(wanted.order_by(PhoneSystem.name, PhoneSystem.id))}
 
     def removed_with(self, row: PhoneSystem, changes: Mapping[str, Any]) -> list[Notice]:
         """Also the previous webhook password, once it has expired, or where the webhook password is changed without

@@ -6,7 +6,8 @@ from http import HTTPStatus
 from typing import Any, Final, Literal, cast
 
 from apiflask import APIBlueprint, APIFlask
-from flask import current_app
+from flask import current_app, redirect, request, url_for
+from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from app.extensions import db
@@ -34,6 +35,7 @@ class Ready(Output):
     )
 
 
+TO_THE_DASHBOARD: Final[dict[int | str, dict[str, Any]]] = {303: {"description": "A browser is led on"}}
 NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
     503: {
         "description": "At least one check failed",
@@ -52,14 +54,25 @@ NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
 
 @api.get("/")
 @api.output(Home, description="The service, and where to go on")
-@api.doc(summary="Say what this is")
-def home() -> dict[str, Any]:
-    return {
+@api.doc(
+    summary="Say what this is",
+    description="Browsers, which ask for `text/html` by name, are led to the dashboard.",
+    responses=TO_THE_DASHBOARD,
+)
+def home() -> ResponseReturnValue:
+    varies = {"Vary": "Accept"}
+    if "text/html" in request.headers.get("Accept", ""):
+        dashboard = redirect(url_for("overview.show"), HTTPStatus.SEE_OTHER)
+        dashboard.headers.update(varies)
+        return dashboard
+    links = {"documentation": "/docs", "openapi": "/openapi.json", "health": "/healthz", "readiness": "/readyz"}
+    answer = {
         "name": "AudiaPro",
         "description": "Multi-tenant backend for call insight that keeps other people's secrets",
         "version": cast(APIFlask, current_app).version,
-        "links": {"documentation": "/docs", "openapi": "/openapi.json", "health": "/healthz", "readiness": "/readyz"},
+        "links": links,
     }
+    return answer, varies
 
 
 @api.get("/healthz")

@@ -19,6 +19,7 @@ from app.identity import sessions
 from app.identity.models import Membership, Role, User
 from app.identity.service import get_tenant, get_user
 from app.pagination import Listing, PageQuery
+from app.tenants.models import Invitation
 
 
 class LastOwner(Conflict):
@@ -55,6 +56,31 @@ def is_last_owner(session: Session, member: Membership) -> bool:
     able = Membership.role == Role.OWNER, Membership.disabled_at.is_(None), User.disabled_at.is_(None)
     owners = select(Membership.id).join(Membership.user).where(Membership.tenant_id == member.tenant_id, *able)
     return list(session.scalars(owners.limit(2))) == [member.id]
+
+
+def keepers_without_second_factor(session: Session, tenant_id: UUID, besides: UUID) -> list[str]:
+    """The e-mail addresses of owners and admins who sign in with a password alone, in alphabetical order. besides: the
+    id of a membership that is left out."""
+    wanted = (
+        select(User.email)
+        .join(User.memberships)
+        .where(
+            Membership.tenant_id == tenant_id,
+            Membership.id != besides,
+            Membership.role.in_([Role.OWNER, Role.ADMIN]),
+            Membership.disabled_at.is_(None),
+            User.disabled_at.is_(None),
+            User.totp_confirmed_at.is_(None),
+        )
+    )
+    return list(session.scalars(wanted.order_by(User.email)))
+
+
+def has_others(session: Session, tenant_id: UUID, besides: UUID) -> bool:
+    """Whether anybody but that member is on the team, or invited to be."""
+    member = select(Membership.id).where(Membership.tenant_id == tenant_id, Membership.id != besides)
+    invited = select(Invitation.id).where(Invitation.tenant_id == tenant_id, Invitation.expires_at > now())
+    return bool(session.scalar(select(or_(member.exists(), invited.exists()))))
 
 
 def change(

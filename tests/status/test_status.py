@@ -22,6 +22,14 @@ def test_it_says_what_it_is(client):
     assert all(client.get(link).status_code == 200 for link in answer.json["links"].values())
 
 
+def test_a_browser_is_led_to_the_dashboard_and_no_cache_mixes_the_two_up(client):
+    browser = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    program = client.get("/", headers={"Accept": "*/*"})
+    assert (browser.status_code, browser.headers["Location"]) == (303, "/overview")
+    assert (program.status_code, program.json["name"]) == (200, "AudiaPro")
+    assert browser.headers["Vary"] == program.headers["Vary"] == "Accept"
+
+
 def ready_on(dialect):
     return {"status": "ok", "checks": CHECKS | {"tenant_isolation": ISOLATION[dialect]}}
 

@@ -12,16 +12,15 @@ from wtforms import SelectField, StringField
 from app.dashboard.connections import ConnectionForm, Kind, add_changes, new_page
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
+from app.dashboard.state import PROVIDERS, name_of
 from app.extensions import db
 from app.identity.access import current_tenant_id
 from app.limits.budget import costs
-from app.payments.models import PaymentAccount
 from app.payments.schemas import PaymentAccountChanges, PaymentAccountIn
 from app.payments.service import attention, payment_accounts
 
 pages = pages_of("payment_accounts_pages", "/payment-accounts")
 
-PROVIDERS: Final = {"paypal": "PayPal"}
 MODES: Final = {"sandbox": "Sandbox: for trying out, moves no money", "live": "Live: moves real money"}
 
 
@@ -35,10 +34,6 @@ class PaymentAccountForm(ConnectionForm):
     )
     client_secret = SecretField("Client secret", description="From the same place.")
     webhook_id = StringField("Webhook ID", description="Of the webhook in the same app, if you use one.")
-
-
-def name_of(account: PaymentAccount) -> str:
-    return f"{PROVIDERS.get(account.provider, account.provider)} ({account.mode})"
 
 
 KIND: Final = Kind(

@@ -93,7 +93,7 @@ def show_list() -> ResponseReturnValue:
     tenant_id, moment = current_tenant_id(), now()
     found, following = phone_systems.list_page(db.session(), tenant_id, page_query())
     states = health.health_of(db.session(), tenant_id, [phone_system.id for phone_system in found]) if found else {}
-    rows = [(one, states[one.id], attention(one, states[one.id], moment)) for one in found]
+    rows = [(one, states.get(one.id), attention(one, states.get(one.id), moment)) for one in found]
     return render_template("dashboard/phone_systems/list.html", rows=rows, following=following, vendors=VENDORS)
 
 

@@ -88,7 +88,7 @@ def invite() -> ResponseReturnValue:
         return _show_invitation(form)
     try:
         throttle.count_invitation(current_tenant_id())
-        throttle.count_mail(canonical_email(wanted.email))
+        throttle.count_mail(canonical_email(wanted.email), "invitations.create")
         made = invitations.create(db.session(), current_membership(), wanted.email, Role(wanted.role))
     except (Invalid, Conflict, Forbidden, TooManyRequests, Unavailable) as refusal:
         db.session.rollback()

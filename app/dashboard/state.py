@@ -1,0 +1,97 @@
+"""What a tenant has connected, and how it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from app.credentials.models import ApiCredential
+from app.credentials.service import api_credentials
+from app.extensions import db
+from app.pagination import PageQuery
+from app.payments.models import PaymentAccount
+from app.payments.service import payment_accounts
+from app.phone_systems.health import Health, health_of
+from app.phone_systems.models import PhoneSystem
+from app.phone_systems.service import phone_systems
+
+MOST: Final = 200  # of each kind, the newest
+
+PROVIDERS: Final = {"paypal": "PayPal"}  # as they write themselves
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How one of them is. place: the blueprint of its pages. health: of phone systems alone. expires_at: of API
+    credentials alone, where it is known."""
+
+    place: str
+    id: UUID
+    name: str
+    kind: str
+    secret_set: bool
+    secret_changed_at: datetime | None
+    secret_changed_by: str | None
+    health: Health | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Newest first, at most 200 of each kind; and how each phone system is."""
+
+    phone_systems: list[PhoneSystem]
+    health: dict[UUID, Health]
+    payment_accounts: list[PaymentAccount]
+    api_credentials: list[ApiCredential]
+
+    @property
+    def any_delivery(self) -> bool:
+        """Whether a phone system has delivered yet."""
+        return any(health.last_delivery_at is not None for health in self.health.values())
+
+    def newest(self, most: int) -> list[Connection]:
+        """At most so many of each kind."""
+        return [
+            *(self._phone_system(row) for row in self.phone_systems[:most]),
+            *(_payment_account(row) for row in self.payment_accounts[:most]),
+            *(_api_credential(row) for row in self.api_credentials[:most]),
+        ]
+
+    def _phone_system(self, row: PhoneSystem) -> Connection:
+        health = self.health.get(row.id)
+        return _connection(row, "phone_systems_pages", "Phone system", "webhook_password", health=health)
+
+
+def connections_of(tenant_id: UUID) -> Connections:
+    """In five statements, however many there are."""
+    session, page = db.session(), PageQuery(limit=MOST)
+    systems, _ = phone_systems.list_page(session, tenant_id, page)
+    return Connections(
+        systems,
+        health_of(session, tenant_id, [row.id for row in systems]) if systems else {},
+        payment_accounts.list_page(session, tenant_id, page)[0],
+        api_credentials.list_page(session, tenant_id, page)[0],
+    )
+
+
+def name_of(row: Any) -> str:
+    """What people call it."""
+    if isinstance(row, PaymentAccount):
+        return f"{PROVIDERS.get(row.provider, row.provider)} ({row.mode})"
+    return str(row.name)
+
+
+def _payment_account(row: PaymentAccount) -> Connection:
+    return _connection(row, "payment_accounts_pages", "Payment account", "client_secret")
+
+
+def _api_credential(row: ApiCredential) -> Connection:
+    return _connection(row, "api_credentials_pages", "API credential", "secret", expires_at=row.expires_at)
+
+
+def _connection(row: Any, place: str, kind: str, secret: str, **more: Any) -> Connection:
+    state = (getattr(row, f"{secret}_{what}") for what in ("set", "changed_at", "changed_by"))
+    return Connection(place, row.id, name_of(row), kind, *state, **more)
