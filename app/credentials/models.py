@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -24,3 +25,5 @@ class ApiCredential(Integration, Model):
     secret = encrypted("api_credentials.secret")
     secret_changed_by: Mapped[str | None]
     expires_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
+    if TYPE_CHECKING:
+        secret_set: bool

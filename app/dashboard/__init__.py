@@ -17,12 +17,15 @@ from app.dashboard import access, assets, cookie, errors, navigation, rendering
 from app.dashboard.extensions import csrf
 from app.dashboard.views import (
     account,
+    api_credentials,
     api_keys,
     audit,
     calls,
     encryption,
     links,
     overview,
+    payment_accounts,
+    phone_systems,
     sign_in,
     sign_up,
     team,
@@ -47,6 +50,9 @@ BLUEPRINTS: Final = (
     (api_keys.pages, access.page_for_owners_and_admins),
     (audit.pages, access.page_for_owners_and_admins),
     (encryption.pages, access.page_for_owners),
+    (phone_systems.pages, access.page_for_owners_and_admins),
+    (payment_accounts.pages, access.page_for_owners_and_admins),
+    (api_credentials.pages, access.page_for_owners_and_admins),
 )
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from app.credentials.service import EXPIRES_SOON
 from app.dashboard.rendering import plural
 from app.dashboard.state import Connections, name_of
 from app.identity.models import Membership
-from app.phone_systems.health import Health
+from app.phone_systems.attention import trouble
 
-SILENT_AFTER: Final = timedelta(hours=24)
-REFUSED_LATELY: Final = timedelta(hours=24)
-EXPIRES_SOON: Final = timedelta(days=30)
 NAMED: Final = 3  # of several with the same trouble
 
 
@@ -49,14 +47,14 @@ def _of_phone_systems(connections: Connections, moment: datetime) -> Iterator[Po
     rows: Sequence[Any] = connections.phone_systems
     if not rows:
         yield Point("No phone system is connected: no calls come in.", "Connect one", place)
-    found = {row.id: _trouble(row, connections.health.get(row.id), moment) for row in rows}
-    for trouble, texts in _TROUBLES.items():
-        yield from _about([row for row in rows if found[row.id] == trouble], *texts, place)
+    found = {row.id: trouble(row, connections.health.get(row.id), moment) for row in rows}
+    for kind, texts in _TROUBLES.items():
+        yield from _about([row for row in rows if found[row.id] == kind], *texts, place)
     texts = "has an address, but no password to sign in there.", "have addresses, but no passwords.", "Enter it"
     yield from _about([row for row in rows if row.base_url and not row.password_set], *texts, place)
 
 
-# What is wrong between a phone system and us: of one, of several, and what to do.
+# What is said of each trouble: of one, of several, and what to do.
 _TROUBLES: Final = {
     "closed": ("has no webhook password: all it delivers is refused.", "have no webhook password.", "Set it"),
     "refused": (
@@ -67,22 +65,6 @@ _TROUBLES: Final = {
     "silent": ("has been silent for more than 24 hours.", "have been silent for more than 24 hours.", "Look at it"),
     "new": ("has not delivered yet.", "have not delivered yet.", "Set it up"),
 }
-
-
-def _trouble(row: Any, health: Health | None, moment: datetime) -> str:
-    """The cause rather than what comes of it; "" where there is none. health: None for a phone system that was deleted
-    in this very moment."""
-    if health is None:
-        return ""
-    if not row.webhook_password_set:
-        return "closed"
-    delivered = health.last_delivery_at
-    refused = health.last_refusal.last_at if health.last_refusal is not None else None
-    if refused is not None and moment - refused < REFUSED_LATELY and (delivered is None or delivered < refused):
-        return "refused"
-    if delivered is None:
-        return "new"
-    return "silent" if moment - delivered > SILENT_AFTER else ""
 
 
 def _of_payment_accounts(rows: Sequence[Any]) -> Iterator[Point]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from apiflask import APIBlueprint
 from flask import render_template, request
@@ -11,6 +12,8 @@ from app.dashboard.forms import Form
 from app.dashboard.steps import ask_for_proof
 from app.errors import NotFresh
 from app.pagination import PageQuery
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 def pages_of(name: str, path: str | None = None) -> APIBlueprint:
@@ -29,3 +32,15 @@ def page_query(parameter: str = "cursor") -> PageQuery:
 def page_with(form: Form, template: str, **values: Any) -> tuple[str, int]:
     """A page with a form; the status tells whether something is wrong with what was sent."""
     return render_template(template, form=form, **values), 422 if form.errors else 200
+
+
+def form_route(pages: APIBlueprint, address: str) -> Callable[[View], View]:
+    """Decorate a view that shows a form and takes what is sent of it. Both are at one address, by two rules: what only
+    reads is told by them from what changes something."""
+
+    def route(view: View) -> View:
+        pages.get(address)(view)
+        pages.post(address, endpoint=f"send_{view.__name__}")(view)
+        return view
+
+    return route

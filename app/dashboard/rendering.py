@@ -15,6 +15,7 @@ from flask import Flask, g, request, url_for
 from markupsafe import Markup
 
 from app.dashboard.browsers import browser_of
+from app.dashboard.local_time import in_zone
 from app.database import now
 from app.identity.access import current_membership
 
@@ -62,13 +63,13 @@ def show_time(moment: datetime | None, otherwise: str = "never") -> Markup:
     """``21 Nov 2026, 20:50`` in the tenant's zone, with the exact time in UTC on hover."""
     if moment is None:
         return Markup('<span class="text-body-secondary">{}</span>').format(otherwise)
-    local = moment.astimezone(local_zone())
+    local = in_zone(moment, local_zone())
     return _time(moment, f"{local.day} {local:%b %Y, %H:%M}")
 
 
 def show_day(moment: datetime) -> Markup:
     """``21 Nov 2026``, the day in the tenant's zone; the rest as above."""
-    local = moment.astimezone(local_zone())
+    local = in_zone(moment, local_zone())
     return _time(moment, f"{local.day} {local:%b %Y}")
 
 

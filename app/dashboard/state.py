@@ -19,7 +19,7 @@ from app.phone_systems.service import phone_systems
 
 MOST: Final = 200  # of each kind, the newest
 
-_PROVIDERS: Final = {"paypal": "PayPal"}  # as they write themselves
+PROVIDERS: Final = {"paypal": "PayPal"}  # as they write themselves
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def connections_of(tenant_id: UUID) -> Connections:
 def name_of(row: Any) -> str:
     """What people call it."""
     if isinstance(row, PaymentAccount):
-        return f"{_PROVIDERS.get(row.provider, row.provider)} ({row.mode})"
+        return f"{PROVIDERS.get(row.provider, row.provider)} ({row.mode})"
     return str(row.name)
 
 

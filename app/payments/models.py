@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped
 
@@ -23,3 +25,5 @@ class PaymentAccount(Integration, Model):
     client_secret = encrypted("payment_accounts.client_secret")
     client_secret_changed_by: Mapped[str | None]
     webhook_id: Mapped[str | None]
+    if TYPE_CHECKING:
+        client_secret_set: bool

@@ -45,7 +45,9 @@ class PhoneSystem(Integration, Model):
     tenant: Mapped[Tenant] = relationship()
     if TYPE_CHECKING:  # mapped below, where there is a column to refer to
         subdomain: Mapped[str]
+        password_set: bool
         webhook_password_set: bool
+        webhook_password_changed_at: datetime | None
         previous_webhook_password_set: bool
 
     @property

@@ -1,9 +1,15 @@
 """The cast at their browsers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 from apiflask import APIFlask
+from sqlalchemy import event
 
 from app.dashboard.cookie import Owner, new_csrf_token
+from app.extensions import db
 from tests.conftest import Person
 from tests.dashboard.visitor import Visitor
 
@@ -36,3 +42,21 @@ def bob_visits(app: APIFlask, bob: Person) -> Visitor:
 @pytest.fixture
 def charlie_visits(app: APIFlask, charlie: Person) -> Visitor:
     return signed_in_visitor(app, charlie)
+
+
+@contextmanager
+def statements(app: APIFlask) -> Iterator[list[str]]:
+    """The SQL that runs meanwhile, without what begins a transaction and sets its scope."""
+    seen: list[str] = []
+
+    def see(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
+        if not statement.startswith(("BEGIN", "SELECT set_config")):
+            seen.append(statement)
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", see)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", see)

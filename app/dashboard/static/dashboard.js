@@ -39,19 +39,22 @@ function chooseTimeZone() {
   if (select && [...select.options].some((option) => option.value === here)) select.value = here;
 }
 
-// <div data-live="ADDRESS" data-every="SECONDS">: replaced by what is there, for as long as that is live itself.
-function keepLive(element) {
+// <div data-live="ADDRESS" data-every="SECONDS">: replaced by what is there, for as long as that is live itself. Where
+// nothing comes any more, as when the session has ended, it is given up some time.
+function keepLive(element, failures = 0) {
   setTimeout(async () => {
     if (!element.isConnected) return;
+    failures += 1;
     try {
       const answer = await fetch(element.dataset.live, { headers: { "X-Live": "1" }, redirect: "error" });
       if (answer.ok) {
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").body.firstElementChild;
         element.replaceWith(fresh);
         element = fresh;
+        failures = 0;
       }
     } catch { /* not reachable for the moment: the next time */ }
-    if (element.dataset.live) keepLive(element);
+    if (element.dataset.live && failures < 100) keepLive(element, failures);
   }, Number(element.dataset.every) * 1000);
 }
 

@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from app.phone_systems.vendors import asterisk, grandstream
 from app.phone_systems.vendors.records import CallRecord, MalformedDelivery, UnreadableDelivery
+from app.phone_systems.vendors.set_up import PASSWORD_HERE, SetUp
 
-__all__ = ["VENDORS", "CallRecord", "MalformedDelivery", "UnreadableDelivery", "Vendor"]
+__all__ = ["PASSWORD_HERE", "VENDORS", "CallRecord", "MalformedDelivery", "SetUp", "UnreadableDelivery", "Vendor"]
 
 
 class Vendor(Protocol):
@@ -37,6 +38,9 @@ class Vendor(Protocol):
         content_type: one of :attr:`CONTENT_TYPES`. time_zone: that of the PBX's clock, whose time stamps name none.
         Raises :class:`UnreadableDelivery`, and nothing else whatever the body is.
         """
+
+    def set_up(self, url: str, username: str, password: str = PASSWORD_HERE) -> SetUp:
+        """How people make such a PBX deliver to ``url`` with these credentials."""
 
 
 VENDORS: Final[Mapping[str, Vendor]] = {

@@ -10,10 +10,13 @@ So it takes ``uniqueid``, ``start``, ``channel`` and ``dstchannel`` together; ``
 
 from __future__ import annotations
 
+import re
 from typing import Final
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from app.phone_systems.vendors.records import FORM, JSON, CallRecord, asterisk_record, decode
+from app.phone_systems.vendors.set_up import PASSWORD_HERE, Entry, SetUp, Step
 
 LABEL: Final = "Asterisk / FreePBX"
 CONTENT_TYPES: Final = frozenset({FORM, JSON})
@@ -39,3 +42,64 @@ IDENTITY: Final = ("uniqueid", "start", "channel", "dstchannel")
 def parse(content_type: str, body: bytes, time_zone: ZoneInfo) -> list[CallRecord]:
     """The one record of a delivery. Raises :class:`~records.UnreadableDelivery`."""
     return [asterisk_record(decode(content_type, body), time_zone, identity=IDENTITY, linked_by="linkedid")]
+
+
+def set_up(url: str, username: str, password: str = PASSWORD_HERE) -> SetUp:
+    """How to make it deliver to ``url`` with these credentials.
+
+    The caller's channel gets a hangup handler, once, which posts the channel's record as a form.
+    """
+    lines = _DIALPLAN.format(url=url, username=_literal(username), password=_literal(password))
+    return SetUp(
+        (
+            Step(
+                "Add this to the end of extensions.conf, or on FreePBX of extensions_custom.conf "
+                "(Admin, Config Edit). Asterisk needs its module func_curl for it, which most packages bring along.",
+                code=lines,
+            ),
+            Step(
+                "On FreePBX: under Settings, Advanced Settings, add this to the end of both fields. Submit, and apply "
+                "the configuration.",
+                entries=(
+                    Entry("Asterisk Dial Options", "B(audiapro^attach^1)"),
+                    Entry("Asterisk Outbound Trunk Dial Options", "B(audiapro^attach^1)"),
+                ),
+            ),
+            Step(
+                "On Asterisk without FreePBX: make this the first step of every extension at which calls begin.",
+                code="same => n,Gosub(audiapro,attach,1)",
+            ),
+            Step("Load the new dialplan, on the Asterisk server.", code='asterisk -rx "dialplan reload"'),
+            Step("Make a call, and hang up."),
+        ),
+        "If no record comes: does the Asterisk server reach the webhook URL, and does it list its module when you "
+        "enter module show like func_curl in its console?",
+    )
+
+
+_DIALPLAN: Final = """\
+[audiapro]
+exten => attach,1,ExecIf($["${{AUDIAPRO}}" = ""]?Set(CHANNEL(hangup_handler_push)=audiapro,report,1))
+ same => n,Set(AUDIAPRO=attached)
+ same => n,Return()
+
+exten => report,1,Set(CURLOPT(userpwd)={username}:{password})
+ same => n,Set(CURLOPT(conntimeout)=3)
+ same => n,Set(CURLOPT(httptimeout)=10)
+ same => n,Set(RECORD=uniqueid=${{URIENCODE(${{CDR(uniqueid)}})}}&linkedid=${{URIENCODE(${{CHANNEL(linkedid)}})}})
+ same => n,Set(RECORD=${{RECORD}}&src=${{URIENCODE(${{CDR(src)}})}}&dst=${{URIENCODE(${{CDR(dst)}})}})
+ same => n,Set(RECORD=${{RECORD}}&clid=${{URIENCODE(${{CDR(clid)}})}}&dcontext=${{URIENCODE(${{CDR(dcontext)}})}})
+ same => n,Set(RECORD=${{RECORD}}&channel=${{URIENCODE(${{CDR(channel)}})}})
+ same => n,Set(RECORD=${{RECORD}}&dstchannel=${{URIENCODE(${{CDR(dstchannel)}})}}&lastapp=${{CDR(lastapp)}})
+ same => n,Set(RECORD=${{RECORD}}&start=${{URIENCODE(${{CDR(start)}})}}&answer=${{URIENCODE(${{CDR(answer)}})}})
+ same => n,Set(RECORD=${{RECORD}}&end=${{URIENCODE(${{CDR(end)}})}}&duration=${{CDR(duration)}})
+ same => n,Set(RECORD=${{RECORD}}&billsec=${{CDR(billsec)}}&disposition=${{URIENCODE(${{CDR(disposition)}})}})
+ same => n,Set(DELIVERED=${{CURL({url},${{RECORD}})}})
+ same => n,Return()
+"""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._@-]+")
+
+
+def _literal(text: str) -> str:
+    """``text`` as the dialplan reads it: some characters mean something there, and cannot all be escaped."""
+    return text if _PLAIN.fullmatch(text) else f"${{URIDECODE({quote(text, safe='')})}}"

@@ -15,6 +15,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.phone_systems.vendors.records import JSON, CallRecord, asterisk_record, decode
+from app.phone_systems.vendors.set_up import PASSWORD_HERE, Entry, SetUp, Step, host_and_path, port_of
 
 LABEL: Final = "Grandstream UCM"
 CONTENT_TYPES: Final = frozenset({JSON})
@@ -46,3 +47,31 @@ def parse(content_type: str, body: bytes, time_zone: ZoneInfo) -> list[CallRecor
         decode(content_type, body), time_zone, identity=IDENTITY, linked_by="session", caller_name="caller_name"
     )
     return [record]
+
+
+def set_up(url: str, username: str, password: str = PASSWORD_HERE) -> SetUp:
+    """How to make it deliver to ``url`` with these credentials: the fields of its "CDR Real-Time Output"."""
+    return SetUp(
+        (
+            Step(
+                "In the web interface of the UCM open Integrations, API Configuration, CDR Real-Time Output Settings. "
+                "Older firmware has it under Value-Added Features."
+            ),
+            Step(
+                "Enter this, and save.",
+                entries=(
+                    Entry("Enable", "Yes", is_chosen=True),
+                    Entry("Server Address", host_and_path(url)),
+                    Entry("Port", port_of(url)),
+                    Entry("Delivery Method", "HTTPS" if url.startswith("https:") else "HTTP", is_chosen=True),
+                    Entry("Format", "JSON", is_chosen=True),
+                    Entry("Username", username),
+                    Entry("Password", password),
+                ),
+            ),
+            Step("Apply the changes, make a call, and hang up."),
+        ),
+        "If no record comes: some firmware takes the whole webhook URL as Server Address, others the name of the host "
+        "alone with the path in a field of its own. The user name and the password have to be sent: deliveries without "
+        "them are refused, as some cloud models make them.",
+    )
