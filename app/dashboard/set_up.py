@@ -53,7 +53,7 @@ def in_grace(phone_system: PhoneSystem) -> bool:
 def password_used_at(phone_system: PhoneSystem) -> datetime | None:
     """When it first signed in with its new webhook password, while the one before is accepted too. None for not yet,
     and at other times, when nobody needs to know."""
-    return arrivals.first_use_of_password(db.session(), phone_system) if in_grace(phone_system) else None
+    return phone_system.webhook_password_used_at if in_grace(phone_system) else None
 
 
 def show_password(phone_system: PhoneSystem, password: str, *, is_new: bool) -> str:

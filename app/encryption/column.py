@@ -111,11 +111,21 @@ class EncryptedAttribute(hybrid_property[Any]):
         elif self._moved(instance):
             value = getattr(instance, self.storage)
             if value is None:
+                setattr(instance, self.storage, None)  # where it never was set, there is nothing to flag
                 attributes.flag_modified(instance, self.storage)  # see _refuse_moves_without_values
             else:
                 setattr(instance, self.storage, self._seal(instance, self._open(instance, value)))
         if changed:
             setattr(instance, f"{self.attribute}_changed_at", datetime.now(UTC))
+            self._note_unused(instance)
+
+    def _note_unused(self, instance: Any) -> None:
+        """Nobody has used the new value yet. Written also where nobody had used the old one when the row was read: it
+        may have been used since."""
+        used_at = f"{self.attribute}_used_at"
+        if used_at in inspect(instance).mapper.columns:
+            setattr(instance, used_at, None)
+            attributes.flag_modified(instance, used_at)
 
     def _seal(self, instance: Any, plaintext: bytes) -> str:
         return sealed.seal(_keyring().primary, self._context(instance), plaintext)

@@ -251,6 +251,8 @@ def _remove(connection: Connection, column: EncryptedColumn, key_id: str) -> lis
     values: dict[Any, Any] = {column.storage: None, column.changed_at: datetime.now(UTC)}
     if column.changed_by is not None:  # nobody whom the tenant knows
         values[column.changed_by] = None
+    if column.used_at is not None:
+        values[column.used_at] = None
     removed = update(column.table).where(column.key_id == key_id).values(values).returning(column.key, owner)
     return [SealedRow(column.name, str(row), str(owner_id)) for row, owner_id in connection.execute(removed)]
 

@@ -69,7 +69,8 @@ class EncryptedColumn:
     """An entry of the inventory: where the values of one encrypted attribute are, and what binds each of them.
 
     name: the attribute's public name, which never changes. key: the primary key, by which tables are walked.
-    changed_by: a column that the table may have beside ours, with who set or removed the value.
+    changed_by, used_at: columns that the table may have beside ours, with who set or removed the value, and when it was
+    first used: nobody has used a value that was just set.
     owner: column with the owner's id, or None for what belongs to the platform. row: column with the row id of the
     context; the primary key, except in history tables.
     """
@@ -80,6 +81,7 @@ class EncryptedColumn:
     key_id: Column[Any]
     changed_at: Column[Any]
     changed_by: Column[Any] | None
+    used_at: Column[Any] | None
     key: Column[Any]
     owner: Column[Any] | None
     row: Column[Any]
@@ -143,6 +145,7 @@ def _describe(table: Table, storage: Column[Any], info: tuple[str, str, str | No
         key_id=table.c[f"{attribute}_key_id"],
         changed_at=table.c[f"{attribute}_changed_at"],
         changed_by=table.c.get(f"{attribute}_changed_by"),
+        used_at=table.c.get(f"{attribute}_used_at"),
         key=next(iter(table.primary_key.columns)),
         owner=None if owner is None else table.c[owner],
         row=table.c[row],

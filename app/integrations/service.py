@@ -59,12 +59,15 @@ class Integrations(Generic[T]):
         return self._listing.fetch(session, page, tenant_id=tenant_id)
 
     def get(self, session: Session, tenant_id: UUID, row_id: UUID, *, to_change: bool = False) -> T:
-        """The row with that id; with ``to_change``, nobody else changes it until the transaction ends.
+        """The row with that id; with ``to_change`` as it is now, also where it was read before, and nobody else changes
+        it until the transaction ends.
 
         Raises :class:`~app.errors.NotFound`, the same for an id that is unknown and for another tenant's.
         """
         statement = select(self.model).where(self.model.tenant_id == tenant_id, self.model.id == row_id)
-        row = session.scalars(statement.with_for_update(of=self.model) if to_change else statement).one_or_none()
+        if to_change:
+            statement = statement.with_for_update(of=self.model).execution_options(populate_existing=True)
+        row = session.scalars(statement).one_or_none()
         if row is None:
             raise NotFound("There is nothing here under this id.")
         return row

@@ -49,7 +49,8 @@ api = integration_routes(
 @api.doc(
     summary="Rotate the webhook password of a phone system",
     description="The password until now is accepted for a while longer, so that no delivery is lost while the phone "
-    "system is changed. One from before that, of an earlier rotation, is not.",
+    "system is changed. One from before that is not. But where no delivery has used the password until now, and the "
+    "one before it is still accepted, that one stays, at least as long as it would have; the unused one is dropped.",
     responses=[409],
 )
 @costs(10)
@@ -70,7 +71,7 @@ def rotate_webhook_password(id: UUID, json_data: WebhookPasswordIn) -> WebhookPa
 @fresh
 @api.input(DeleteQuery, location="query")
 @api.output({}, status_code=204, description="Only the webhook password itself is accepted")
-@api.doc(summary="Stop accepting the webhook password from before the last rotation", responses=[409])
+@api.doc(summary="Stop accepting the webhook password from before", responses=[409])
 @costs(10)
 def end_grace(id: UUID, query_data: DeleteQuery) -> tuple[str, int]:
     phone_systems.end_grace(db.session(), current_tenant_id(), id, query_data.version)

@@ -20,8 +20,10 @@ class PhoneSystem(Integration, Model):
     """A PBX. ``username`` and ``password`` sign us in to it at ``base_url``; with ``webhook_username`` and
     ``webhook_password`` it signs in to us. ``time_zone`` is an IANA name; None means the tenant's.
 
-    previous_webhook_password: the one before the last rotation, which is accepted as well until ``grace_ends_at``, and
-    removed by the next change of the row after that.
+    webhook_password_used_at: when a delivery first used the webhook password that there is now; None: none has yet. No
+    change of the row that people make, so neither ``version`` nor ``updated_at`` tells of it.
+    previous_webhook_password: the one before it, which is accepted as well until ``grace_ends_at``, and removed by the
+    next change of the row after that.
     """
 
     __tablename__ = "phone_systems"
@@ -36,6 +38,7 @@ class PhoneSystem(Integration, Model):
     webhook_username: Mapped[str | None]
     webhook_password = encrypted("phone_systems.webhook_password")
     webhook_password_changed_by: Mapped[str | None]
+    webhook_password_used_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     previous_webhook_password = encrypted("phone_systems.previous_webhook_password")
     grace_ends_at: Mapped[datetime | None] = mapped_column("previous_webhook_password_expires_at", UtcTimestamp())
     time_zone: Mapped[str | None]

@@ -102,8 +102,11 @@ class PhoneSystemOut(VersionedRecord):
     )
     webhook_password_changed_at: datetime | None
     webhook_password_changed_by: ChangedBy
+    webhook_password_used_at: datetime | None = Field(
+        description="When a delivery first used this password; null: none has yet"
+    )
     previous_webhook_password_expires_at: datetime | None = Field(
-        description="Until when the password before the last rotation is accepted, too; null if it is not"
+        description="Until when the password from before is accepted, too; null if it is not"
     )
     webhook_path: str = Field(
         examples=["/hooks/acme/0199b2c4-7d1e-7c3a-9f58-2b6f0c1d4e5a/cdr"],
@@ -134,7 +137,7 @@ class WebhookPasswordIn(Input):
         strict=True,
         ge=0,
         le=LONGEST_GRACE // timedelta(hours=1),
-        description="How long the password until now is accepted too, while the phone system is changed",
+        description="How long the password until now is accepted too, while the phone system is changed; 0: not at all",
     )
     version: Version = not_required(
         strict=True,

@@ -47,11 +47,15 @@ class PhoneSystems(Integrations[PhoneSystem]):
         keep_previous: timedelta,
         version: int | None = None,
     ) -> tuple[PhoneSystem, str | None]:
-        """Replace the webhook password, and accept the one that it was until now for a while longer: the PBX is
-        changed meanwhile, and delivers all the time.
+        """Replace the webhook password, and accept the one that the PBX has for a while longer: it is changed
+        meanwhile, and delivers all the time.
+
+        The one that it has is the webhook password until now, and an even older one is dropped. But if no delivery has
+        used that yet, as when it was lost before it was entered, it is the one before, while that is accepted: then it
+        stays, at least until when it would have, and the unused one is dropped.
 
         password: the new one; without it one is made up, which is returned beside the row.
-        keep_previous: from 0 to 7 days. An even older password, from a rotation before, is dropped in any case.
+        keep_previous: from 0 to 7 days; with 0 none but the new one is accepted.
         version: the one that the sender read, or None for whichever it is.
 
         Raises :class:`~app.errors.NotFound`, :class:`~app.errors.Invalid` for another time, for another version
@@ -63,8 +67,7 @@ class PhoneSystems(Integrations[PhoneSystem]):
             raise Invalid("The webhook password cannot be replaced.", errors)
         row = self._get_to_change(session, tenant_id, row_id, version)
         generated = None if password else _make_password()
-        row.previous_webhook_password = row.webhook_password if keep_previous else None
-        row.grace_ends_at = now() + keep_previous
+        _keep_previous(row, keep_previous)
         values = {"webhook_password": password or generated}
         self.note_who(row, values)
         row.webhook_password = values["webhook_password"]
@@ -106,6 +109,17 @@ class PhoneSystems(Integrations[PhoneSystem]):
     def detach(self, session: Session, row: PhoneSystem) -> None:
         """Call records stay when their phone system goes."""
         calls.detach_phone_system(session, row.tenant_id, row.id)
+
+
+def _keep_previous(row: PhoneSystem, keep_previous: timedelta) -> None:
+    """Before the webhook password is replaced: make the one that the PBX has the previous one."""
+    until, already_until = now() + keep_previous, row.previous_webhook_password_expires_at
+    is_unused = row.webhook_password_set and row.webhook_password_used_at is None
+    if keep_previous and is_unused and already_until is not None:
+        row.grace_ends_at = max(until, already_until)
+    else:
+        row.previous_webhook_password = row.webhook_password if keep_previous else None
+        row.grace_ends_at = until
 
 
 def _make_password() -> str:

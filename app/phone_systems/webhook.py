@@ -13,7 +13,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from flask import current_app
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from app.database import now
@@ -21,7 +21,7 @@ from app.encryption import sealed
 from app.encryption.keyring import Context
 from app.errors import Unauthenticated
 from app.phone_systems.models import PhoneSystem
-from app.tenancy import system_scope
+from app.tenancy import system_scope, tenant_scope
 from app.tenants.models import Tenant
 
 NOBODY: Final = UUID(int=0)
@@ -68,6 +68,7 @@ class _Stored(NamedTuple):
     webhook_username: str | None
     webhook_password: str | None
     webhook_password_changed_at: datetime | None
+    webhook_password_used_at: datetime | None
     previous_webhook_password: str | None
     previous_webhook_password_changed_at: datetime | None
     grace_ends_at: datetime | None
@@ -77,7 +78,8 @@ def authenticate(
     session: Session, subdomain: str, phone_system_id: str, username: str | None, password: str | None
 ) -> Sender:
     """The phone system with that id, of the tenant with that subdomain, if these are its webhook credentials. While
-    a password that was rotated has not expired, it is accepted as well.
+    a password that was rotated has not expired, it is accepted as well. The first time that the webhook password is
+    used, the phone system's row gets to know; the caller commits.
 
     username, password: None where the delivery has none.
 
@@ -97,6 +99,8 @@ def authenticate(
     if not (matches and has_credentials and username and password):
         raise WrongCredentials(found and found.id, found and found.tenant_id)
     used = CURRENT if is_current else PREVIOUS
+    if is_current and stored.webhook_password_used_at is None:
+        _note_first_use(session, stored)
     return Sender(
         stored.id,
         stored.tenant_id,
@@ -105,6 +109,18 @@ def authenticate(
         f"phone_systems.{used}",
         getattr(stored, f"{used}_changed_at"),
     )
+
+
+def _note_first_use(session: Session, stored: _Stored) -> None:
+    """Unless another delivery was faster, or the password was changed meanwhile: what is set now is not what was used.
+    Past the ORM, and with ``updated_at`` as it is: no change that people make is to collide with it."""
+    unused = _PHONE_SYSTEMS.c.webhook_password_used_at.is_(None)
+    is_the_same = _PHONE_SYSTEMS.c.webhook_password_encrypted == stored.webhook_password
+    noted = update(_PHONE_SYSTEMS).where(_PHONE_SYSTEMS.c.id == stored.id, unused, is_the_same)
+    with tenant_scope(stored.tenant_id):
+        session.connection().execute(
+            noted.values(webhook_password_used_at=now(), updated_at=_PHONE_SYSTEMS.c.updated_at)
+        )
 
 
 def _is_ahead(moment: datetime | None) -> bool:
@@ -133,6 +149,7 @@ _FIND: Final = (
         _PHONE_SYSTEMS.c.webhook_username,
         _PHONE_SYSTEMS.c.webhook_password_encrypted,
         _PHONE_SYSTEMS.c.webhook_password_changed_at,
+        _PHONE_SYSTEMS.c.webhook_password_used_at,
         _PHONE_SYSTEMS.c.previous_webhook_password_encrypted,
         _PHONE_SYSTEMS.c.previous_webhook_password_changed_at,
         _PHONE_SYSTEMS.c.previous_webhook_password_expires_at,
@@ -160,7 +177,7 @@ def _decoy() -> _Stored:
         contexts = [Context(f"phone_systems.{name}", str(NOBODY), str(NOBODY)) for name in (CURRENT, PREVIOUS)]
         current, previous = (sealed.seal(encryption.keyring.primary, context, bytes(24)) for context in contexts)
         current_app.extensions["webhook_decoy"] = _Stored(
-            NOBODY, NOBODY, "", "UTC", "", current, None, previous, None, None
+            NOBODY, NOBODY, "", "UTC", "", current, None, None, previous, None, None
         )
     decoy: _Stored = current_app.extensions["webhook_decoy"]
     return decoy

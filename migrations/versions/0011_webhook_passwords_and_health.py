@@ -1,4 +1,4 @@
-"""The previous webhook password, who set a secret, and indexes for the health of phone systems
+"""The previous webhook password, first uses, who set a secret, and indexes for the health of phone systems
 
 Revision: 0011, after 0010
 """
@@ -22,6 +22,14 @@ SECRETS = {
     "payment_accounts": ("client_secret",),
     "api_credentials": ("secret",),
 }
+# Until now the webhook password was the only one that a delivery could use.
+FIRST_USED = """
+    UPDATE phone_systems SET webhook_password_used_at = (
+        SELECT min(received_at) FROM calls
+        WHERE phone_system_id = phone_systems.id AND NOT demonstration AND received_at > webhook_password_changed_at
+    )
+    WHERE webhook_password_encrypted IS NOT NULL
+"""
 
 
 def upgrade() -> None:
@@ -36,6 +44,7 @@ def upgrade() -> None:
         for column in others:
             table.add_column(column)
         table.add_column(sa.Column(f"{ATTRIBUTE}_expires_at", UtcTimestamp()))
+        table.add_column(sa.Column("webhook_password_used_at", UtcTimestamp()))
         name = op.f(f"ck_phone_systems_{ATTRIBUTE}_sealed")
         table.create_check_constraint(name, sealed_check(storage.name, name).sqltext)
     op.create_index(
@@ -52,6 +61,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("action = 'delivery.refused'"),
         sqlite_where=sa.text("action = 'delivery.refused'"),
     )
+    op.execute(FIRST_USED)
 
 
 def downgrade() -> None:
@@ -63,6 +73,7 @@ def downgrade() -> None:
         table.drop_constraint(op.f(f"fk_phone_systems_{ATTRIBUTE}_key_id"), type_="foreignkey")
         for part in ("expires_at", "changed_at", "key_id", "encrypted"):
             table.drop_column(f"{ATTRIBUTE}_{part}")
+        table.drop_column("webhook_password_used_at")
     for table, attributes in SECRETS.items():
         for attribute in attributes:
             op.drop_column(table, f"{attribute}_changed_by")

@@ -21,7 +21,7 @@ def in_every_look(page: Page) -> Iterator[str]:
     for width, size in WIDTHS.items():
         page.set_viewport_size(size)
         for theme in THEMES:
-            page.emulate_media(color_scheme=theme)
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # colours change at once
             yield f"{width}-{theme}"
 
 

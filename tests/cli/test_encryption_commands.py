@@ -223,13 +223,19 @@ def test_forget_lists_what_must_be_entered_anew_and_removes_it(database, key, ol
 
 def test_forget_is_the_change_of_nobody_whom_the_tenant_knows(database, key, old, rows):
     database.all(
-        "UPDATE phone_systems SET password_changed_by = 'a@b.example', webhook_password_changed_by = 'a@b.example'"
+        "UPDATE phone_systems SET password_changed_by = 'a@b.example', webhook_password_changed_by = 'a@b.example',"
+        " webhook_password_used_at = '2001-02-03 04:05:06.000000'"
     )
     assert run(database, (key,), "forget", id_of(old), stdin=f"{id_of(old)}\n").exit_code == 0
     shown = "SELECT id, password_changed_by, webhook_password_changed_by FROM phone_systems"
     by = {UUID(str(row)): names for row, *names in database.all(shown)}
     first, second, third = rows["systems"]
     assert by == {first: [None, None], second: [None, "a@b.example"], third: ["a@b.example"] * 2}
+    used = {
+        UUID(str(row))
+        for (row,) in database.all("SELECT id FROM phone_systems WHERE webhook_password_used_at IS NOT NULL")
+    }
+    assert used == {second, third}
 
 
 def test_forget_prints_one_json_object_on_standard_output(database, key, old, rows):

@@ -108,7 +108,7 @@ def test_days_are_the_tenants_also_when_clocks_change(app, hook, alice, alice_vi
         ("number=%00", "number", "Must not contain control characters or line separators."),
         (f"number={'1' * 256}", "number", "This is too long: at most 255 characters."),
         ("disposition=lost", "disposition", "Please choose one of these."),
-        ("phone_system_id=HQ", "phone_system_id", "Please choose one of these."),
+        ("phone_system_id=HQ", "phone_system_id", "This is not an id."),
         (
             "phone_system_id=00000000-0000-0000-0000-000000000000",
             "phone_system_id",

@@ -250,6 +250,7 @@ def test_a_core_update_that_brings_every_value_sealed_anew_may_move_a_row(sessio
             tenant_id=tenants[1],
             password_encrypted=sealed.seal(stored.keyring.primary, context, b"anew"),
             webhook_password_encrypted=None,
+            previous_webhook_password_encrypted=None,
         )
     )
     session.commit()
