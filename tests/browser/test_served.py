@@ -19,7 +19,7 @@ def test_each_mail_is_given_out_once(server: Served) -> None:
     mails.append(server.next_mail("one@new.example"))
     assert [mail.to for mail in mails] == ["two@new.example", "one@new.example", "one@new.example"]
     assert len({mail.link for mail in mails}) == 3
-    assert all(mail.link.startswith(f"{server.url}/sign-up#") for mail in mails)
+    assert all(mail.link.startswith(f"{server.url}/sign-up/confirm#") for mail in mails)
 
 
 def test_the_cast_of_the_other_tests_can_use_it(page: Page, alice: Person) -> None:

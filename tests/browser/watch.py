@@ -42,11 +42,10 @@ class Watch:
         return found
 
     def _hear(self, message: ConsoleMessage) -> None:
-        url = message.location["url"]
-        # The browser's own remark about the answer to a navigation.
-        if not (
-            url in self._refused_pages and message.text.startswith("Failed to load resource: the server responded")
-        ):
+        url, text = message.location["url"], message.text
+        # The browser's own remarks about the answer to a navigation, and about what it did as it was told.
+        is_refusal = url in self._refused_pages and text.startswith("Failed to load resource: the server responded")
+        if not (is_refusal or (message.type == "info" and text.startswith("Clear-Site-Data header"))):
             self._found.append(f"console, {message.type}: {message.text} ({url})")
 
     def _catch(self, error: WebError) -> None:
