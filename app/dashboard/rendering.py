@@ -59,12 +59,12 @@ def local_zone() -> ZoneInfo:
     return zone
 
 
-def show_time(moment: datetime | None, otherwise: str = "never") -> Markup:
-    """``21 Nov 2026, 20:50`` in the tenant's zone, with the exact time in UTC on hover."""
+def show_time(moment: datetime | None, otherwise: str = "never", *, seconds: bool = False) -> Markup:
+    """``21 Nov 2026, 20:50`` in the tenant's zone, with the exact time in UTC on hover. seconds: show them, too."""
     if moment is None:
         return Markup('<span class="text-body-secondary">{}</span>').format(otherwise)
     local = in_zone(moment, local_zone())
-    return _time(moment, f"{local.day} {local:%b %Y, %H:%M}")
+    return _time(moment, f"{local.day} {local:%b %Y}, {local:{'%H:%M:%S' if seconds else '%H:%M'}}")
 
 
 def show_day(moment: datetime) -> Markup:
