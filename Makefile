@@ -11,13 +11,14 @@ BIN := .venv/bin
 NO_PYTHON := AudiaPro needs Python 3.11 or newer: `apt install python3 python3-venv` (Debian) or `brew install python` (macOS)
 NO_VENV := is there, but cannot make virtual environments: `apt install python3-venv` (Debian) or `brew install python` (macOS)
 
-.PHONY: help run test check bench lock format clean
+.PHONY: help run test check bench picture lock format clean
 
 help:
 	@echo 'make run      serve on this machine, with a demonstration tenant'
 	@echo 'make test     run all tests, on SQLite, PostgreSQL and Redis, and in Chromium'
 	@echo 'make check    look at style, types and the arrows between modules'
 	@echo 'make bench    measure, and print the table of docs/performance.md'
+	@echo 'make picture  take the picture of README.md anew'
 	@echo 'make format   rewrite the code in the one style'
 	@echo 'make lock     compile requirements*.txt from requirements*.in; with ARGS=--upgrade to the newest versions'
 	@echo 'make clean    remove .venv and caches; never .env or a database'
@@ -37,6 +38,9 @@ check: .venv/installed-dev
 
 bench: .venv/installed-dev
 	@$(BIN)/python -m bench $(ARGS)
+
+picture: .venv/installed-dev
+	@$(BIN)/python -m tests.browser.picture
 
 format: .venv/installed-dev
 	@$(BIN)/ruff check --fix .
