@@ -62,7 +62,7 @@ _TROUBLES: Final = {
         "were refused: with wrong passwords.",
         "Check it",
     ),
-    "silent": ("has been silent for more than 24 hours.", "have been silent for more than 24 hours.", "Look at it"),
+    "silent": ("has been silent for more than 3 days.", "have been silent for more than 3 days.", "Look at it"),
     "new": ("has not delivered yet.", "have not delivered yet.", "Set it up"),
 }
 

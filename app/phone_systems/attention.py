@@ -8,13 +8,13 @@ from typing import Final
 from app.phone_systems.health import Health
 from app.phone_systems.models import PhoneSystem
 
-SILENT_AFTER: Final = timedelta(hours=24)
+SILENT_AFTER: Final = timedelta(days=3)  # a weekend is no trouble
 REFUSED_LATELY: Final = timedelta(hours=24)
 
 _SENTENCES: Final = {
     "closed": "It has no webhook password: everything that it delivers is refused.",
     "refused": "What it last delivered was refused: the user name or the password was wrong.",
-    "silent": "No call record has come for more than 24 hours.",
+    "silent": "No call record has come for more than 3 days.",
     "new": "No call record has come yet.",
 }
 

@@ -228,7 +228,7 @@ def test_nothing_to_do_is_said_too(app, alice_visits, alice):
 def test_phone_systems_that_do_not_deliver_are_named(app, alice_visits, alice):
     protect(app, alice)
     delivered(app, alice, (0, "answered", 10), name="Silent")
-    change(app, Call, received_at=now() - timedelta(hours=24, seconds=1))
+    change(app, Call, received_at=now() - timedelta(days=3, seconds=1))
     delivered(app, alice, (0, "answered", 10), name="Fine")
     make_hook(app, alice, name=f"New {CANARY}")
     make_hook(app, alice, name="Closed")
@@ -244,7 +244,7 @@ def test_phone_systems_that_do_not_deliver_are_named(app, alice_visits, alice):
     assert needed(alice_visits.open("/overview")) == [
         "Closed has no webhook password: all it delivers is refused.",
         "Refused was refused: it signs in with a wrong password.",
-        "Silent has been silent for more than 24 hours.",
+        "Silent has been silent for more than 3 days.",
         f"Dumb and New {CANARY} have not delivered yet.",
         "Dumb has an address, but no password to sign in there.",
     ]

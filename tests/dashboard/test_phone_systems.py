@@ -158,9 +158,9 @@ def test_the_list_tells_how_each_one_is(app, alice, alice_visits, hook):
     assert "Fine" in page.text
     assert "just now" in page.text
     with in_database(app):
-        db.session.execute(update(Call).values(received_at=now() - timedelta(hours=25)))
+        db.session.execute(update(Call).values(received_at=now() - timedelta(days=4)))
         db.session.commit()
-    assert "No call record has come for more than 24 hours." in alice_visits.open(LIST).text
+    assert "No call record has come for more than 3 days." in alice_visits.open(LIST).text
     with in_database(app):
         phone_systems.update(db.session(), alice.tenant_id, UUID(id_of(hook)), {"webhook_password": None})
     page = alice_visits.open(LIST)
