@@ -1,9 +1,9 @@
 """The web dashboard: pages over the same services as the API, for people who look after a phone system.
 
-* :mod:`access`: who may use a page; :mod:`cookie`: how a browser is known; :mod:`steps`: signing in, wherever it is
-  asked for
-* :mod:`forms`: what all forms have in common
-* :mod:`rendering`, :mod:`assets`: what templates show things with, and stylesheets and scripts
+* :mod:`access`: who may use a page; :mod:`cookie`: how a browser is known
+* :mod:`signing_in`, :mod:`proof`: asking who somebody is, also as a step between a form and what it does: :mod:`steps`
+* :mod:`forms`, :mod:`pages`: what all forms and pages have in common; :mod:`connections`: what all connections have
+* :mod:`rendering`, :mod:`navigation`, :mod:`assets`: what templates show things with, the menu, stylesheets and scripts
 * :mod:`views`: the pages, a module for each noun
 """
 

@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 
 from app.audit.actors import Actor, act_as
-from app.dashboard import cookie, steps
+from app.dashboard import cookie, proof, signing_in, steps
 from app.dashboard.extensions import csrf
 from app.database import SAFE_METHODS
 from app.errors import Forbidden
@@ -49,10 +49,10 @@ def page() -> ResponseReturnValue | None:
         enter(found)
         if g.get("resumed") and not steps.is_form_of(found.user_id, found.tenant_id):
             return steps.drop_form()
-        return steps.proved() if steps.is_proof() else None
+        return proof.proved() if proof.is_proof() else None
     if request.method in SAFE_METHODS:
         return redirect(url_for("sign_in.show", next=steps.this_address()), 303)
-    return steps.sign_in(enter)
+    return signing_in.sign_in(enter)
 
 
 def page_for_owners_and_admins() -> ResponseReturnValue | None:

@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from flask import render_template, request
 
 from app.dashboard.forms import Form
-from app.dashboard.steps import ask_for_proof
+from app.dashboard.proof import ask_for_proof
 from app.errors import NotFresh
 from app.pagination import PageQuery
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app.dashboard import cookie, steps
+from app.dashboard import cookie
 from app.dashboard.access import enter
 from app.dashboard.forms import note
 from app.dashboard.pages import pages_of
+from app.dashboard.signing_in import sign_in
 from app.extensions import db
 from app.identity import sessions
 
@@ -17,12 +18,12 @@ pages = pages_of("sign_in")
 
 @pages.get("/sign-in")
 def show() -> ResponseReturnValue:
-    return _go_on() if cookie.find() else (steps.sign_in(enter) or _go_on())
+    return _go_on() if cookie.find() else (sign_in(enter) or _go_on())
 
 
 @pages.post("/sign-in")
 def send() -> ResponseReturnValue:
-    return steps.sign_in(enter) or _go_on()
+    return sign_in(enter) or _go_on()
 
 
 @pages.post("/sign-out")
@@ -46,4 +47,11 @@ def signed_out(message: str) -> ResponseReturnValue:
 
 def _go_on() -> ResponseReturnValue:
     """Where whoever is signed in wanted to go."""
-    return redirect(steps.safe_address(request.args.get("next"), url_for("overview.show")), 303)
+    return redirect(safe_address(request.args.get("next"), url_for("overview.show")), 303)
+
+
+def safe_address(address: str | None, otherwise: str) -> str:
+    """``address``, if it is a path of ours; nobody is led elsewhere by a link that leads here."""
+    if address and address.startswith("/") and address.isprintable() and not address.startswith(("//", "/\\")):
+        return address
+    return otherwise

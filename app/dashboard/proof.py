@@ -1,0 +1,87 @@
+"""Proving once more who one is, for whoever is signed in: before a secret is changed, say, or anything is deleted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+
+from flask import g, redirect, request
+from flask.typing import ResponseReturnValue
+
+from app.dashboard.forms import SecretField, needed
+from app.dashboard.steps import (
+    PREFIX,
+    CodeForm,
+    StepForm,
+    kept_fields,
+    of_the_form,
+    refuse_for_now,
+    show,
+    this_address,
+)
+from app.database import now
+from app.errors import NotFresh, TooManyRequests, Unauthenticated
+from app.extensions import db
+from app.identity import refusals, second_factor, service, sessions, throttle
+from app.identity.access import current_caller, current_membership, current_session
+from app.limits import counting
+from app.limits.limit import Limit
+
+
+class ProofForm(StepForm):
+    screen = "proof"
+
+    password = SecretField("Password", [needed()], autocomplete="current-password")
+
+
+class ProofWithCodeForm(ProofForm, CodeForm):
+    screen = "proof"
+
+
+def is_proof() -> bool:
+    """Whether the request is a step of somebody who is signed in already."""
+    return request.method == "POST" and PREFIX + "password" in request.form and not g.get("resumed")
+
+
+def ask_for_proof(refusal: NotFresh) -> ResponseReturnValue:
+    """The step of somebody who is signed in, and has to prove once more who they are. Handles NotFresh on pages."""
+    return show(_proof_form(sent=False))
+
+
+def proved() -> ResponseReturnValue | None:
+    """None where the step just sent was right, and a form waits for it; else where to go on, or the step once more."""
+    asking, form = current_session(), _proof_form(sent=True)
+    attempt = throttle.Attempt(asking.email, request.remote_addr)
+    if not form.validate():
+        return show(form)
+    counting.count(Limit.SIGN_IN, counting.client_network())
+    try:
+        verified = service.authenticate(db.session(), attempt, form.text("password"))
+        if verified.has_second_factor:
+            attempt.count_code(db.session())
+        user = service.require_unchanged(db.session(), verified)
+        code = form.text("code") if isinstance(form, ProofWithCodeForm) else None
+        told = second_factor.use_code(db.session(), user, code)
+    except Unauthenticated as refusal:
+        refusals.record(asking.email, refusal)
+        form.refuse(of_the_form(refusal, "The password is not right."))
+        return show(form, HTTPStatus.UNAUTHORIZED)
+    except TooManyRequests as refusal:
+        return refuse_for_now(form, asking.email, refusal)
+    attempt.succeeded(db.session())
+    sessions.set_authenticated(db.session(), asking.id, told)
+    g.caller = replace(current_caller(), session=asking._replace(authenticated_at=now()))
+    return _resume()
+
+
+def _proof_form(*, sent: bool) -> ProofForm:
+    kind = ProofWithCodeForm if current_membership().user.has_second_factor else ProofForm
+    return kind(blank=not sent)
+
+
+def _resume() -> ResponseReturnValue | None:
+    """A view that only shows something is asked for by its address, so that the page can be loaded again."""
+    if not kept_fields():
+        return redirect(this_address(), 303)
+    g.resumed = True
+    return None
