@@ -427,7 +427,7 @@ class TestLocks:
             held = [session.get(model, row, with_for_update=True) for model, row in rows.items()]
 
             def let_go():
-                waiting = {place[1] for place, value in world.stored().items() if value[3:11] == key_id(OLD)}
+                waiting = {place[1] for place, value in world.stored().items() if value and value[3:11] == key_id(OLD)}
                 assert waiting == set(rows.values()), "nothing but the rows that are held is left to do"
                 held[0].password, held[1].client_secret, held[2].secret = "one", None, "three"
                 world.commit(session, *held)
