@@ -8,7 +8,7 @@ from typing import Final
 from apiflask import APIFlask
 from flask import Response, current_app, request
 from sqlalchemy.exc import DBAPIError
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.database import SAFE_METHODS
@@ -52,6 +52,7 @@ def init_app(app: APIFlask, *, https_only: bool, trusted_proxy_hops: int) -> Non
         )
     app.url_map.merge_slashes = False  # by a redirect to whatever host the request names
     app.before_request(_require_checked_keys)
+    app.before_request(_require_text)
     app.before_request(_require_json)
     app.before_request(_read_chunks)
     app.after_request(_set_headers)
@@ -75,6 +76,14 @@ def _require_checked_keys() -> None:
         _check.release()
     if not encryption.checked:
         raise Unavailable("The database is not migrated yet: run `flask db upgrade`.")
+
+
+def _require_text() -> None:
+    """A query that is no text cannot be shown, nor put into a link."""
+    try:
+        request.query_string.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("The query is not UTF-8.") from None
 
 
 def _require_json() -> None:

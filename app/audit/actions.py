@@ -9,6 +9,7 @@ from typing import Final
 OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
     "Signing in": {
         "session.started": "signed in",
+        "session.password_accepted": "gave the right password, and was asked for more",
         "session.refused": "was not let in",
         "session.authenticated_again": "proved once more who they are",
         "session.replayed": "used a refresh token twice, which ended the session",

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flask import g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import UnsupportedMediaType
 
 from app.audit.actors import Actor, act_as
 from app.dashboard import cookie, proof, signing_in, steps
@@ -26,8 +27,11 @@ from app.identity.sessions import SignedIn
 from app.limits import budget, counting
 from app.limits.limit import Limit
 from app.tenancy import enter_tenant_scope
+from app.web import has_body
 
 LIVE: Final = "X-Live"  # sent by what keeps a part of a page up to date: see static/dashboard.js
+FORM: Final = "application/x-www-form-urlencoded"
+MOST_BYTES: Final = 128 * 1024  # of a form: the longest secret takes a tenth of it
 OF_ANOTHER_SITE: Final = "This form was not sent from a page of ours. Nothing was done."
 
 
@@ -36,7 +40,10 @@ def public_page() -> ResponseReturnValue | None:
     counting.count(Limit.API, counting.client_network())
     if request.method in SAFE_METHODS:
         return None
-    _refuse_other_sites()
+    refuse_other_sites()
+    request.max_content_length = MOST_BYTES
+    if has_body() and request.mimetype != FORM:
+        raise UnsupportedMediaType("Forms are sent as application/x-www-form-urlencoded.")
     _check_csrf_token()
     return None
 
@@ -81,15 +88,23 @@ def enter(found: SignedIn) -> None:
     budget.spend_for(found.tenant_id)
 
 
-def _refuse_other_sites() -> None:
-    """Browsers say whence a form was sent (Fetch Metadata); those that do not, and do not say in ``Origin`` either, are
-    none, or too old for the rest of these pages."""
+def refuse_other_sites() -> None:
+    """Raise Forbidden for what a page of another site made the browser ask for. Browsers say whence it comes (Fetch
+    Metadata); those that do not, and do not say in ``Origin`` either, are none, or too old for the rest of these
+    pages."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is None:
         origin = request.headers.get("Origin")
-        site = "same-origin" if origin is None or urlsplit(origin).netloc == request.host else "cross-site"
+        site = "same-origin" if origin is None or _host_of(origin) == request.host else "cross-site"
     if site not in ("same-origin", "none"):
         raise Forbidden(OF_ANOTHER_SITE)
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _check_csrf_token() -> None:

@@ -54,27 +54,33 @@ def sign_in(
     membership_id: UUID,
     details: Mapping[str, Any] | None = None,
     continues: SignedIn | None = None,
+    session_id: UUID | None = None,
 ) -> None:
     """Begin a session of a member, and make it the cookie's. Ends the one that the cookie was of; what else it held is
     forgotten, the CSRF token too. No transaction about another tenant may be open.
 
-    details, continues: see :func:`app.identity.sessions.start`. Raises :class:`~app.errors.Unauthenticated` for who
-    is no member any more.
+    details, continues, session_id: see :func:`app.identity.sessions.start`. Raises
+    :class:`~app.errors.Unauthenticated` for who is no member any more.
     """
     owner = Owner(user.id, tenant_id)
     with tenant_scope(tenant_id):
         act_as(Actor("user", user.id, user.email))
         membership = service.get_membership(db.session(), membership_id)
         browser = request.user_agent.string
-        started = sessions.start(db.session(), membership, request.remote_addr, browser, details, continues)
+        started = sessions.start(db.session(), membership, request.remote_addr, browser, details, continues, session_id)
         subject = [str(owner.user_id), str(owner.tenant_id), str(started.id)]
     _end_session()
-    flashes = session.get("_flashes")
+    flashes = session.get("_flashes") if _is_of(owner.user_id) else None
     session.clear()
     if flashes:
         session["_flashes"] = flashes
     session[_SUBJECT], session[_CSRF_TOKEN] = subject, new_csrf_token(owner)
     g.pop(_CSRF_TOKEN, None)  # the former one, which a form in the answer to this very request would still get
+
+
+def _is_of(user_id: UUID) -> bool:
+    """Whether nobody else was signed in with this browser before."""
+    return bool(session.get(_SUBJECT, [str(user_id)])[0] == str(user_id))
 
 
 def _end_session() -> None:
@@ -136,8 +142,9 @@ def owner_of(csrf_token: str) -> Owner | None:
 class Pending(NamedTuple):
     """A sign-in that is under way: whose password was right, and what they still have to give.
 
-    proof: what :func:`~app.identity.service.proof_of` says of the password. account, counted: of the
-    :class:`~app.identity.throttle.Attempt`. recovery_code: whether the code was one.
+    proof: what :func:`~app.identity.service.proof_of` says of them. account, counted: of the
+    :class:`~app.identity.throttle.Attempt`. recovery_code: whether the code was one. session_id: of the one session
+    that this can begin.
     """
 
     user_id: UUID
@@ -146,20 +153,26 @@ class Pending(NamedTuple):
     counted: list[tuple[str, str]]
     needs_code: bool
     recovery_code: bool
+    session_id: UUID
     until: datetime
 
     def keep(self) -> None:
         """For the next request of this browser."""
-        session[_PENDING] = {**self._asdict(), "user_id": str(self.user_id), "until": self.until.isoformat()}
+        texts = {"user_id": str(self.user_id), "session_id": str(self.session_id), "until": self.until.isoformat()}
+        session[_PENDING] = self._asdict() | texts
 
     @classmethod
     def recall(cls) -> Self | None:
         """What was kept, unless it is too long ago."""
         if _PENDING not in session:
             return None
-        kept = session[_PENDING]
-        found = cls(**{**kept, "user_id": UUID(kept["user_id"]), "until": datetime.fromisoformat(kept["until"])})
-        return found if found.until > now() else None
+        try:
+            kept = session[_PENDING]
+            ids = {name: UUID(kept[name]) for name in ("user_id", "session_id")}
+            found = cls(**{**kept, **ids, "until": datetime.fromisoformat(kept["until"])})
+            return found if found.until > now() else None
+        except (KeyError, TypeError, ValueError, AttributeError):  # of another release of ours
+            return None
 
     @staticmethod
     def forget() -> None:

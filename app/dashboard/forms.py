@@ -35,7 +35,7 @@ _PLAIN: Final = {
     "literal_error": "Please choose one of these.",
     "uuid_parsing": "This is not an id.",
 }
-SECRETS: Final[set[str]] = set()  # the names of all fields that hold one, in whichever form
+SECRETS: Final[set[str]] = {"code"}  # the names of all fields that hold one, in whichever form
 
 
 def needed() -> InputRequired:
@@ -56,6 +56,13 @@ class SecretField(PasswordField):
 
 class Form(FlaskForm):
     """A form of a page."""
+
+    class Meta(FlaskForm.Meta):
+        def wrap_formdata(self, form: Any, formdata: Any) -> Any:
+            """Fields of a form alone: neither JSON nor files."""
+            if formdata is None or not hasattr(formdata, "getlist"):
+                return request.form if formdata is not None and request.method == "POST" else None
+            return formdata
 
     def __init__(
         self, *, blank: bool = False, prefix: str = "", data: Mapping[str, Any] | None = None, obj: object = None

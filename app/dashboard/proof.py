@@ -13,6 +13,7 @@ from app.dashboard.steps import (
     PREFIX,
     CodeForm,
     StepForm,
+    count_attempt,
     kept_fields,
     of_the_form,
     refuse_for_now,
@@ -24,8 +25,7 @@ from app.errors import NotFresh, TooManyRequests, Unauthenticated
 from app.extensions import db
 from app.identity import refusals, second_factor, service, sessions, throttle
 from app.identity.access import current_caller, current_membership, current_session
-from app.limits import counting
-from app.limits.limit import Limit
+from app.identity.schemas import Proof
 
 
 class ProofForm(StepForm):
@@ -51,16 +51,19 @@ def ask_for_proof(refusal: NotFresh) -> ResponseReturnValue:
 def proved() -> ResponseReturnValue | None:
     """None where the step just sent was right, and a form waits for it; else where to go on, or the step once more."""
     asking, form = current_session(), _proof_form(sent=True)
-    attempt = throttle.Attempt(asking.email, request.remote_addr)
-    if not form.validate():
+    names = ("password", "code") if isinstance(form, ProofWithCodeForm) else ("password",)
+    given = form.read(Proof, form.texts(*names)) if form.validate() else None
+    if given is None:
         return show(form)
-    counting.count(Limit.SIGN_IN, counting.client_network())
+    if too_many := count_attempt(form):
+        return too_many
+    attempt = throttle.Attempt(asking.email, request.remote_addr)
     try:
-        verified = service.authenticate(db.session(), attempt, form.text("password"))
+        verified = service.authenticate(db.session(), attempt, given.password.get_secret_value())
         if verified.has_second_factor:
             attempt.count_code(db.session())
         user = service.require_unchanged(db.session(), verified)
-        code = form.text("code") if isinstance(form, ProofWithCodeForm) else None
+        code = given.code.get_secret_value() if given.code is not None else None
         told = second_factor.use_code(db.session(), user, code)
     except Unauthenticated as refusal:
         refusals.record(asking.email, refusal)

@@ -21,6 +21,7 @@ from app.dashboard.steps import (
     PREFIX,
     CodeForm,
     StepForm,
+    count_attempt,
     drop_form,
     form_waits,
     is_form_of,
@@ -30,14 +31,14 @@ from app.dashboard.steps import (
     refuse_for_now,
     show,
 )
-from app.database import now
+from app.database import SAFE_METHODS, now, uuid7
 from app.errors import TooManyRequests, Unauthenticated
 from app.extensions import db
 from app.identity import refusals, second_factor, service, throttle
 from app.identity.models import User
+from app.identity.schemas import Confirmation, Credentials
 from app.identity.sessions import SignedIn
-from app.limits import counting
-from app.limits.limit import Limit
+from app.identity.trail import record_for_each_tenant
 
 TOO_LATE: Final = "That took too long, or your browser keeps no cookies: please start again."
 
@@ -60,7 +61,7 @@ def sign_in(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
 
     enter: what makes it one.
     """
-    if g.get("resumed") or request.method == "GET":
+    if g.get("resumed") or request.method in SAFE_METHODS:
         return _ask_password()
     pending = Pending.recall()
     try:
@@ -89,13 +90,15 @@ def _ask_password() -> ResponseReturnValue:
 
 def _take_password(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
     form = PasswordForm()
-    if not form.validate():
+    given = form.read(Credentials, form.texts("email", "password")) if form.validate() else None
+    if given is None:
         return show(form)
-    account = service.account_of(form.text("email"))
+    if too_many := count_attempt(form):
+        return too_many
+    account = service.account_of(given.email)
     attempt = throttle.Attempt(account, request.remote_addr)
-    counting.count(Limit.SIGN_IN, counting.client_network())
     try:
-        verified = service.authenticate(db.session(), attempt, form.text("password"))
+        verified = service.authenticate(db.session(), attempt, given.password.get_secret_value())
         if not service.memberships_of(db.session(), verified.user_id):
             raise service.refused()
     except Unauthenticated as refusal:
@@ -106,29 +109,39 @@ def _take_password(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | N
         return refuse_for_now(form, account, refusal)
     pending = Pending(
         verified.user_id,
-        service.proof_of(verified.password_hash),
+        service.proof_of(verified),
         account,
         attempt.counted,
         needs_code=verified.has_second_factor,
         recovery_code=False,
+        session_id=uuid7(),
         until=now() + cookie.PENDING_EXPIRES,
     )
     if pending.needs_code:
-        pending.keep()
-        return show(CodeForm(blank=True))
+        return _go_on_asking(pending, CodeForm(blank=True))
     return _choose_tenant(pending, enter)
+
+
+def _go_on_asking(pending: Pending, form: StepForm) -> ResponseReturnValue:
+    """The next screen, for somebody whose password was right: the audit trail has it, should they come no further."""
+    pending.keep()
+    record_for_each_tenant(db.session(), "session.password_accepted", pending.user_id)
+    db.session.commit()
+    return show(form)
 
 
 def _take_code(pending: Pending, enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
     form = CodeForm()
-    if not form.validate():
+    given = form.read(Confirmation, form.texts("code")) if form.validate() else None
+    if given is None:
         return show(form)
+    if too_many := count_attempt(form):
+        return too_many
     attempt = throttle.Attempt(pending.account, request.remote_addr, pending.counted)
-    counting.count(Limit.SIGN_IN, counting.client_network())
     try:
         attempt.count_code(db.session())
         user = _user_of(pending)
-        told = second_factor.use_code(db.session(), user, form.text("code"))
+        told = second_factor.use_code(db.session(), user, given.code.get_secret_value())
         db.session.commit()
     except second_factor.CodeRefused as refusal:
         refusals.record(pending.account, refusal)
@@ -158,16 +171,15 @@ def _choose_tenant(
     going_on = owner.tenant_id if owner and owner.user_id == pending.user_id else None
     matching = [one for one in choices if chosen == one.subdomain or going_on == one.tenant_id]
     if len(choices) != 1 and len(matching) != 1:
-        pending.keep()
         form = TenantForm(blank=True)
         form.tenant.choices = [(one.subdomain, one.tenant_name) for one in choices]
         form.tenant.data = choices[0].subdomain
-        return show(form)
+        return _go_on_asking(pending, form)
     membership_id, tenant_id = (matching or choices)[0][:2]
     user = _user_of(pending)
     throttle.Attempt(pending.account, request.remote_addr, pending.counted).succeeded(db.session())
     details = {"recovery_code": True} if pending.recovery_code else {}
-    cookie.sign_in(user, tenant_id, membership_id, details)
+    cookie.sign_in(user, tenant_id, membership_id, details, session_id=pending.session_id)
     if form_waits() and not is_form_of(pending.user_id, tenant_id):
         return drop_form()
     found = cookie.find()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from itertools import islice
 from typing import ClassVar, Final
 from uuid import UUID
 
@@ -21,8 +22,11 @@ from app.dashboard import cookie
 from app.dashboard.forms import SECRETS, Form, needed, warn
 from app.errors import Problem, TooManyRequests, Unauthenticated
 from app.identity import refusals
+from app.limits import counting
+from app.limits.limit import Limit
 
 PREFIX: Final = "step-"
+MOST_FIELDS: Final = 50
 ORIGIN: Final = PREFIX + "of"  # a hidden field: the CSRF token of the form that waits for the step
 NOT_KEPT: Final = (
     "You were about to send a form that somebody else had opened, or that was for another organisation. "
@@ -78,12 +82,14 @@ def origin() -> str:
 
 
 def kept_fields() -> Sequence[tuple[str, str]]:
-    """What was typed into the form that waits for the step: names and values."""
-    return [
+    """What was typed into the form that waits for the step: names and values, of no more fields than a form of ours
+    has."""
+    fields = (
         (name, value)
         for name, value in request.form.items(multi=True)
         if not name.startswith(PREFIX) and not name.endswith("csrf_token") and name not in SECRETS
-    ]
+    )
+    return list(islice(fields, MOST_FIELDS))
 
 
 def is_step() -> bool:
@@ -96,9 +102,23 @@ def of_the_form(refusal: Unauthenticated, sentence: str) -> Problem:
     return refusal if refusal.errors else Unauthenticated(sentence)
 
 
+def count_attempt(form: StepForm) -> ResponseReturnValue | None:
+    """Count one more attempt to sign in from the client's address. None, or the step once more if there were too
+    many."""
+    try:
+        counting.count(Limit.SIGN_IN, counting.client_network())
+    except TooManyRequests as refusal:
+        return _refused(form, refusal)
+    return None
+
+
 def refuse_for_now(form: StepForm, account: str, refusal: TooManyRequests) -> ResponseReturnValue:
     """The step once more, after too many attempts at that account."""
     refusals.record_lock_out(account)
+    return _refused(form, refusal)
+
+
+def _refused(form: StepForm, refusal: TooManyRequests) -> ResponseReturnValue:
     form.refuse(refusal)
     answer = make_response(show(form, HTTPStatus.TOO_MANY_REQUESTS))
     answer.headers.update(refusal.headers)

@@ -26,12 +26,16 @@ from app.identity.trail import record_for_each_tenant
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
+LONGEST_EMAIL: Final = 320
+
 Row = TypeVar("Row", User, Membership)
 
 
 def canonical_email(email: str) -> str:
     """The one spelling of an e-mail address that is stored. Raises :class:`~app.errors.Invalid` if it is none."""
     try:
+        if len(email) > LONGEST_EMAIL:  # to look at each character takes the longer the more there are of them
+            raise EmailNotValidError
         return validate_email(email, check_deliverability=False, globally_deliverable=False).normalized.lower()
     except EmailNotValidError:
         message = "must be an e-mail address"
@@ -109,18 +113,22 @@ def require_unchanged(session: Session, verified: Verified) -> User:
     return _unchanged(user, verified)
 
 
-def proof_of(password_hash: str) -> str:
-    """What tells whether a password is still the one that was verified, for somebody who signs in by several requests:
-    nothing can be guessed with it."""
+def proof_of(verified: Verified) -> str:
+    """What tells whether somebody who signs in by several requests is still as they were when their password was
+    verified. Nothing can be guessed with it."""
     key: bytes = current_app.config["SECRET_KEY"]
-    return hmac.digest(key, b"proof/" + password_hash.encode(), "sha256").hex()
+    state = f"proof/{verified.has_second_factor}/{verified.password_hash}"
+    return hmac.digest(key, state.encode(), "sha256").hex()
 
 
 def recall(session: Session, user_id: UUID, proof: str) -> User:
     """As :func:`require_unchanged`, in a later request than the one that verified the password. proof: as
     :func:`proof_of` gave it."""
     user = session.scalars(_locked(select(User).where(User.id == user_id))).one_or_none()
-    if user is None or user.disabled_at is not None or not hmac.compare_digest(proof_of(user.password_hash), proof):
+    if user is None or user.disabled_at is not None:
+        raise refused()
+    as_now = proof_of(Verified(user.id, user.password_hash, user.has_second_factor))
+    if not hmac.compare_digest(as_now.encode(), proof.encode()):
         raise refused()
     return user
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 from flask import Flask, current_app
 from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, select, true, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from app.audit import service as audit
@@ -56,16 +57,18 @@ def start(
     user_agent: str,
     details: Mapping[str, Any] | None = None,
     continues: SignedIn | None = None,
+    session_id: UUID | None = None,
 ) -> UserSession:
     """A new session, committed. address, user_agent: of the client, for its user to tell sessions apart. details: for
     the audit trail.
 
     continues: the session from which its user changes to another of their tenants, without any proof of who they are:
-    the new one is as fresh and as old as that.
+    the new one is as fresh and as old as that. session_id: the id that it gets, for what may begin one session alone.
+    Raises :class:`~app.errors.Unauthenticated` when it has begun one already.
     """
     moment = now()
     started = UserSession(
-        id=uuid7(),
+        id=session_id or uuid7(),
         tenant_id=membership.tenant_id,
         membership_id=membership.id,
         refresh_id=uuid4(),
@@ -79,7 +82,11 @@ def start(
     session.connection().execute(_FORGET, forgotten)
     session.add(started)
     audit.record(session, "session.started", object_id=started.id, tenant_id=membership.tenant_id, details=details)
-    session.commit()
+    try:
+        session.commit()
+    except IntegrityError:
+        session.rollback()
+        raise _ended() from None
     return started
 
 

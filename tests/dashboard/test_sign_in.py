@@ -160,3 +160,78 @@ def test_an_ended_session_and_a_demotion_count_with_the_next_page(app, alice_vis
         db.session.execute(update(UserSession).values(ended_at=now()))
         db.session.commit()
     assert alice_visits.open("/overview").title == "Sign in"
+
+
+def of_two_tenants(app, person):
+    with in_database(app):
+        tenant = db.session.scalars(select(Tenant).where(Tenant.subdomain == "others")).one()
+        db.session.add(Membership(user=db.session.get_one(User, person.user_id), tenant=tenant, role=Role.MEMBER))
+        db.session.commit()
+
+
+def test_a_sign_in_under_way_begins_one_session_and_no_second(app, visitor, alice):
+    of_two_tenants(app, alice)
+    page = visitor.send(visitor.open("/sign-in"), "Sign in", **credentials(alice))
+    under_way = visitor.client.get_cookie("audiapro").value
+    assert visitor.send(page, "Continue", **{"step-tenant": "acme"}).title == "Overview"
+    visitor.send(visitor.open("/overview"), "Sign out")
+    visitor.client.set_cookie("audiapro", under_way)
+    assert visitor.send(page, "Continue", 401, **{"step-tenant": "acme"}).title == "Sign in"
+
+
+def test_a_second_factor_that_is_added_meanwhile_is_asked_for(app, visitor, alice):
+    of_two_tenants(app, alice)
+    page = visitor.send(visitor.open("/sign-in"), "Sign in", **credentials(alice))
+    with_second_factor(app, alice)
+    assert visitor.send(page, "Continue", 401, **{"step-tenant": "acme"}).title == "Sign in"
+
+
+def test_a_right_password_without_the_code_is_in_the_audit_trail(app, visitor, alice):
+    with_second_factor(app, alice)
+    visitor.send(visitor.open("/sign-in"), "Sign in", **credentials(alice))
+    with in_database(app):
+        events = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "session.password_accepted")).all()
+    assert [(event.actor_type, event.object_id) for event in events] == [("anonymous", alice.user_id)]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+class TestWhatNoBrowserSends:
+    def test_text_without_end_is_refused_before_it_is_looked_at(self, visitor):
+        for field in ("step-email", "step-password"):
+            typed = {"step-email": "a@b.example", "step-password": "x"} | {field: "\u0323\u0301" * 2_000}
+            page = visitor.send(visitor.open("/sign-in"), "Sign in", **typed)
+            assert "too long" in page.errors()[field]
+
+    def test_more_than_a_form_holds_is_refused(self, client):
+        answer = client.post("/sign-in", data={"step-password": "x" * 200_000}, headers={"Accept": "text/html"})
+        assert answer.status_code == 413
+
+    def test_no_more_fields_than_a_form_has_are_kept(self, client):
+        answer = client.post("/phone-systems/new", data={f"field{number}": "x" for number in range(1000)})
+        assert answer.text.count('type="hidden"') < 60
+
+    @pytest.mark.parametrize(
+        "body", [{"json": [1]}, {"json": {"name": "x"}}, {"data": {"name": "x"}, "content_type": "multipart/form-data"}]
+    )
+    def test_json_and_files_are_no_forms(self, alice_visits, client, body):
+        for sender in (client, alice_visits.client):
+            for address in ("/forgot-password", "/sign-in", "/phone-systems/new"):
+                assert sender.post(address, **body).status_code == 415
+
+    @pytest.mark.parametrize("origin", ["http://[::1", "null", "https://evil.example"])
+    def test_an_origin_that_is_not_ours_is_refused(self, client, origin):
+        assert client.post("/sign-in", headers={"Origin": origin}).status_code == 403
+
+    def test_a_cookie_of_another_release_is_one_of_nobody(self, visitor):
+        for pending in ({}, None, {"user_id": "x"}, ["x"]):
+            with visitor.client.session_transaction() as cookie:
+                cookie["pending"] = pending
+            page = visitor.open("/sign-in")
+            assert visitor.send(page, "Sign in", 200).title == "Sign in"
+
+    def test_a_query_that_is_no_text_is_refused(self, client):
+        assert client.get("/sign-in", environ_overrides={"QUERY_STRING": "next=\xff"}).status_code == 400
+
+    def test_another_site_cannot_make_a_browser_export(self, alice_visits):
+        answer = alice_visits.client.get("/calls/export.csv", headers={"Sec-Fetch-Site": "cross-site"})
+        assert answer.status_code == 403

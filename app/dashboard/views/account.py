@@ -12,10 +12,12 @@ from app.dashboard.forms import Form, SecretField, needed, note
 from app.dashboard.pages import page_with, pages_of
 from app.dashboard.views.links import NEW_PASSWORD
 from app.dashboard.views.sign_in import signed_out
+from app.encryption import EncryptionError
 from app.errors import Conflict, Invalid, Unauthenticated
 from app.extensions import db
 from app.identity import accounts, refusals, second_factor, sessions, throttle
 from app.identity.access import current_membership, current_session, fresh
+from app.identity.models import User
 from app.identity.schemas import EmailAddress, PasswordChange
 from app.identity.service import canonical_email
 from app.limits.budget import costs
@@ -43,7 +45,7 @@ def show() -> ResponseReturnValue:
     cursor = request.args.get("cursor")
     page = PageQuery(limit=20, cursor=cursor) if cursor else PageQuery(limit=20)
     items, following = sessions.list_page(db.session(), user.id, page)
-    codes_left = second_factor.recovery_codes_left(db.session(), user.id) if user.has_second_factor else 0
+    codes_left = _recovery_codes_left(user)
     return render_template(
         "dashboard/account/show.html",
         user=user,
@@ -52,6 +54,14 @@ def show() -> ResponseReturnValue:
         following=following,
         present=current_session().id,
     )
+
+
+def _recovery_codes_left(user: User) -> int | None:
+    """None where they cannot be read: the page has what is needed to put that right."""
+    try:
+        return second_factor.recovery_codes_left(db.session(), user.id) if user.has_second_factor else 0
+    except EncryptionError:
+        return None
 
 
 @pages.get("/email")

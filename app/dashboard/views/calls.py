@@ -17,6 +17,7 @@ from app.calls import service
 from app.calls.download import csv_download
 from app.calls.schemas import CallFilters
 from app.calls.statistics import start_of
+from app.dashboard.access import refuse_other_sites
 from app.dashboard.forms import Filters
 from app.dashboard.pages import pages_of
 from app.dashboard.rendering import local_zone, with_query
@@ -112,6 +113,7 @@ def show_list() -> ResponseReturnValue:
 @costs(1000)
 def export() -> ResponseReturnValue:
     """All that fit, in as many lines; or the list, which says what is not right."""
+    refuse_other_sites()  # it costs the organisation much, and is recorded in the user's name
     tenant_id = current_tenant_id()
     filters = CallFiltersForm(phone_systems.names(db.session(), tenant_id)).chosen()
     if filters is None:

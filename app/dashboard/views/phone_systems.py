@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -201,7 +201,7 @@ def _since() -> datetime:
     """What the address says; what it cannot mean is now, and so is the future."""
     moment = now()
     try:
-        since = datetime.fromisoformat(request.args.get("since", ""))
-    except ValueError:
+        since = datetime.fromisoformat(request.args.get("since", "")).astimezone(UTC)
+    except (ValueError, OverflowError):
         return moment
     return min(since, moment) if since.tzinfo is not None else moment

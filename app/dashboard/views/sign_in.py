@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -10,6 +12,7 @@ from app.dashboard.access import enter
 from app.dashboard.forms import note
 from app.dashboard.pages import pages_of
 from app.dashboard.signing_in import sign_in
+from app.errors import NotFound
 from app.extensions import db
 from app.identity import sessions
 
@@ -32,7 +35,8 @@ def sign_out() -> ResponseReturnValue:
     found = cookie.find()
     if found is not None:
         enter(found)
-        sessions.end(db.session(), found.user_id, found.id)
+        with suppress(NotFound):  # it was ended in this very moment
+            sessions.end(db.session(), found.user_id, found.id)
     return signed_out("You are signed out.")
 
 

@@ -15,6 +15,8 @@ from app.extensions import db
 from app.identity import service
 from app.identity.access import current_membership, current_session
 from app.limits.budget import costs
+from app.limits.counting import limited
+from app.limits.limit import Limit
 
 pages = pages_of("tenants_pages", "/tenants")
 
@@ -27,6 +29,7 @@ def show_list() -> ResponseReturnValue:
 
 
 @pages.post("/<uuid:tenant_id>")
+@limited(Limit.SIGN_IN)
 @costs(10)
 def go_to(tenant_id: UUID) -> ResponseReturnValue:
     """The session in the present tenant ends; the new one is as fresh as that."""
