@@ -14,9 +14,9 @@ from uuid import UUID
 from apiflask import APIBlueprint
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from wtforms import BooleanField, HiddenField
+from wtforms import BooleanField
 
-from app.dashboard.forms import Form, SecretField, needed, note, warn
+from app.dashboard.forms import Form, SecretField, VersionedForm, needed, note, warn
 from app.dashboard.pages import form_route, page_with
 from app.errors import OutdatedVersion
 from app.extensions import db
@@ -28,17 +28,6 @@ from app.schemas import Input
 
 TEMPLATES: Final = "dashboard/connections"
 CHANGED_MEANWHILE: Final = "It was changed meanwhile: please look at it as it is now, and decide again."
-
-
-class VersionedForm(Form):
-    """A form about something that others may change meanwhile: it knows which version it was made for."""
-
-    version = HiddenField()
-
-    def sent_version(self) -> int:
-        """What was sent; 0, which nothing ever has, for what is none."""
-        text = self.text("version")
-        return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
 class ConnectionForm(VersionedForm):

@@ -13,7 +13,7 @@ from app.dashboard.steps import (
     PREFIX,
     CodeForm,
     StepForm,
-    kept_fields,
+    form_waits,
     of_the_form,
     refuse_for_now,
     show,
@@ -81,7 +81,7 @@ def _proof_form(*, sent: bool) -> ProofForm:
 
 def _resume() -> ResponseReturnValue | None:
     """A view that only shows something is asked for by its address, so that the page can be loaded again."""
-    if not kept_fields():
+    if not form_waits():
         return redirect(this_address(), 303)
     g.resumed = True
     return None

@@ -12,8 +12,8 @@ from flask.typing import ResponseReturnValue
 from wtforms import RadioField, SelectField, StringField
 
 from app.dashboard import set_up
-from app.dashboard.connections import ConnectionForm, Kind, VersionedForm, add_changes, new_page, removal, stored
-from app.dashboard.forms import SecretField, needed, note, time_zone_choices
+from app.dashboard.connections import ConnectionForm, Kind, add_changes, new_page, removal, stored
+from app.dashboard.forms import SecretField, VersionedForm, needed, note, time_zone_choices
 from app.dashboard.pages import form_route, page_query, page_with, pages_of
 from app.database import now
 from app.encryption import EncryptionError

@@ -6,7 +6,7 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import StringField
 
-from app.dashboard.forms import Form, needed, note, warn
+from app.dashboard.forms import Form, needed, note, warn, warn_of_button
 from app.dashboard.pages import page_with
 from app.dashboard.views.account import pages
 from app.errors import Conflict, Invalid
@@ -39,6 +39,7 @@ def show_second_factor() -> ResponseReturnValue:
 @fresh
 def begin_second_factor() -> ResponseReturnValue:
     if not Form().is_sent():
+        warn_of_button()
         return redirect(url_for("account_pages.show_second_factor"), 303)
     try:
         enrolment = service.begin(db.session(), current_session().user_id)
