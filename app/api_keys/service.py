@@ -21,17 +21,27 @@ from app.tenants.models import Tenant
 
 
 def create(
-    session: Session, tenant_id: UUID, *, name: str, role: Role, expires_at: datetime | None, created_by: str
+    session: Session,
+    tenant_id: UUID,
+    *,
+    name: str,
+    role: Role,
+    expires_at: datetime | None,
+    created_by: str,
+    key_id: UUID | None = None,
 ) -> tuple[ApiKey, str]:
     """A new API key, and its text, which cannot be had again. The tenant's owners are told by mail.
 
-    created_by: an e-mail address. Raises :class:`~app.errors.Invalid` for a key that would have expired already.
+    created_by: an e-mail address. key_id: the id of the key, drawn lately; without one it gets one.
+
+    Raises :class:`~app.errors.Invalid` for a key that would have expired already, and
+    :class:`~sqlalchemy.exc.IntegrityError` where there is one with that id.
     """
     if expires_at is not None and expires_at <= now():
         raise Invalid("The API key cannot be made.", [{"field": "expires_at", "message": "must be in the future"}])
     prefix, text = make_key()
     key = ApiKey(
-        id=uuid7(),
+        id=key_id or uuid7(),
         tenant_id=tenant_id,
         name=name,
         role=role,

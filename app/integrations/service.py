@@ -44,10 +44,13 @@ class Integrations(Generic[T]):
         self.secrets = frozenset(attribute for attribute, is_secret, _ in stored if is_secret)
         self.guarded = self.secrets | set(sent_to)
 
-    def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any]) -> T:
-        """A new row with the attributes ``values``."""
+    def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any], row_id: UUID | None = None) -> T:
+        """A new row with the attributes ``values``. row_id: its id, drawn lately; without one it gets one.
+
+        Raises :class:`~sqlalchemy.exc.IntegrityError` where there is a row with that id.
+        """
         row = self.model(**values)
-        row.id, row.tenant_id = uuid7(), tenant_id
+        row.id, row.tenant_id = row_id or uuid7(), tenant_id
         self.note_who(row, values)
         session.add(row)
         self._record(session, row, "created", values)
