@@ -184,6 +184,21 @@ class TestProof:
         assert asked_for_email_change(app) == [EMAIL]
 
     @on_sqlite
+    def test_whoever_does_not_take_the_step_is_led_out_and_told_what_is_lost(self, app, alice_visits):
+        page = email_form(alice_visits)
+        grow_stale(app)
+        lost = "If you leave this page, what you have typed is lost."
+        waiting = send_email_form(alice_visits, page)
+        assert lost in waiting.text
+        assert alice_visits.open(waiting.soup.find("a", string="Cancel")["href"]).title == "Your account"
+        asked = alice_visits.open("/account/email")
+        assert asked.title == "Is it you?"
+        assert lost not in asked.text
+        end_sessions(app)
+        assert lost in send_email_form(alice_visits, page).text
+        assert lost not in alice_visits.open("/sign-in").text
+
+    @on_sqlite
     def test_a_form_without_fields_says_that_nothing_was_done(self, app, alice_visits):
         page = alice_visits.open("/account/leave")
         grow_stale(app)
@@ -292,7 +307,7 @@ def test_a_browser_that_keeps_no_cookies_is_told(app, alice):
 
 
 @on_sqlite
-@pytest.mark.parametrize("address, button", [("/sign-up", "Send me a link"), ("/forgot-password", "Send the link")])
+@pytest.mark.parametrize(("address", "button"), [("/sign-up", "Send me a link"), ("/forgot-password", "Send the link")])
 def test_it_is_told_so_by_public_forms_too(app, mailbox, address, button):
     app.config["SIGN_UP_OPEN"] = True
     visitor = Visitor(app.test_client(use_cookies=False))

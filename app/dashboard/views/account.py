@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from wtforms import EmailField
 
 from app.dashboard.forms import Form, SecretField, needed, note, warn_of_button
-from app.dashboard.pages import page_with, pages_of
+from app.dashboard.pages import keeps_form, page_with, pages_of
 from app.dashboard.views.links import NEW_PASSWORD
 from app.dashboard.views.sign_in import signed_out
 from app.errors import Conflict, Invalid, Unauthenticated
@@ -63,6 +63,7 @@ def show_email() -> ResponseReturnValue:
 
 @pages.post("/email")
 @costs(100)
+@keeps_form(EmailForm, "dashboard/account/email.html")
 @fresh
 def change_email() -> ResponseReturnValue:
     form = EmailForm()
@@ -88,6 +89,7 @@ def show_password() -> ResponseReturnValue:
 
 @pages.post("/password")
 @costs(100)
+@keeps_form(PasswordForm, "dashboard/account/password.html")
 @limited(Limit.SIGN_IN)
 @fresh
 def change_password() -> ResponseReturnValue:
