@@ -15,13 +15,12 @@ from uuid import UUID
 from apiflask import APIBlueprint
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.exc import IntegrityError
 from wtforms import BooleanField, HiddenField
 
 from app.dashboard.forms import Form, SecretField, VersionedForm, needed, note, warn
 from app.dashboard.once import OnceForm
 from app.dashboard.pages import form_route, page_with
-from app.errors import NotFound, OutdatedVersion
+from app.errors import MadeAlready, NotFound, OutdatedVersion
 from app.extensions import db
 from app.identity.access import current_tenant_id, fresh, require_fresh
 from app.integrations.schemas import Changes
@@ -134,8 +133,7 @@ def creation(kind: Kind, done: Callable[[Any], ResponseReturnValue], shown_once:
         try:
             earlier = _find(kind, id)
             row = kind.create(form, id) if earlier is None else None
-        except IntegrityError:  # two clicks: the other request was faster
-            db.session.rollback()
+        except MadeAlready:  # two clicks: the other request was faster
             earlier = _find(kind, id)
             if earlier is None:
                 raise

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.exc import IntegrityError
 from wtforms import RadioField, SelectField, StringField
 from wtforms.widgets import DateInput
 
@@ -19,7 +18,7 @@ from app.dashboard.forms import Form, needed, note, warn
 from app.dashboard.once import OnceForm
 from app.dashboard.pages import page_query, page_with, pages_of
 from app.database import now
-from app.errors import Invalid, NotFound
+from app.errors import Invalid, MadeAlready, NotFound
 from app.extensions import db
 from app.identity.access import current_session, current_tenant_id, fresh
 from app.identity.models import Role
@@ -89,8 +88,7 @@ def create() -> ResponseReturnValue:
     except Invalid as refusal:
         form.refuse(refusal)
         return page_with(form, "dashboard/api_keys/new.html")
-    except IntegrityError:  # two clicks: the other request was faster
-        db.session.rollback()
+    except MadeAlready:  # two clicks: the other request was faster
         if not _is_made(id):
             raise
         return _made_already()
