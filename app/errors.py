@@ -83,6 +83,13 @@ class OutdatedVersion(Conflict):
         )
 
 
+class MadeAlready(Conflict):
+    """There is something already under the id that was to be made."""
+
+    def __init__(self) -> None:
+        super().__init__("This conflicts with something that is there already.")
+
+
 class Invalid(Problem):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 

@@ -164,6 +164,7 @@ PAGES = {
     "GET /sign-up/confirm": EVERYBODY,
     "POST /sign-up/confirm": EVERYBODY,
     "GET /mail-sent": EVERYBODY,
+    "GET /somebody-else": EVERYBODY,
     "GET /forgot-password": EVERYBODY,
     "POST /forgot-password": EVERYBODY,
     "GET /reset-password": EVERYBODY,

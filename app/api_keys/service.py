@@ -6,13 +6,14 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.api_keys.authentication import hash_of, make_key
 from app.api_keys.models import ApiKey
 from app.audit import service as audit
 from app.database import now, uuid7
-from app.errors import Invalid, NotFound
+from app.errors import Invalid, MadeAlready, NotFound
 from app.identity.models import Membership, Role, User
 from app.mail import service as mail
 from app.mail.messages import NewApiKey
@@ -21,17 +22,27 @@ from app.tenants.models import Tenant
 
 
 def create(
-    session: Session, tenant_id: UUID, *, name: str, role: Role, expires_at: datetime | None, created_by: str
+    session: Session,
+    tenant_id: UUID,
+    *,
+    name: str,
+    role: Role,
+    expires_at: datetime | None,
+    created_by: str,
+    key_id: UUID | None = None,
 ) -> tuple[ApiKey, str]:
     """A new API key, and its text, which cannot be had again. The tenant's owners are told by mail.
 
-    created_by: an e-mail address. Raises :class:`~app.errors.Invalid` for a key that would have expired already.
+    created_by: an e-mail address. key_id: the id of the key, drawn lately; without one it gets one.
+
+    Raises :class:`~app.errors.Invalid` for a key that would have expired already, and
+    :class:`~app.errors.MadeAlready` where there is one with that id.
     """
     if expires_at is not None and expires_at <= now():
         raise Invalid("The API key cannot be made.", [{"field": "expires_at", "message": "must be in the future"}])
     prefix, text = make_key()
     key = ApiKey(
-        id=uuid7(),
+        id=key_id or uuid7(),
         tenant_id=tenant_id,
         name=name,
         role=role,
@@ -41,6 +52,13 @@ def create(
         expires_at=expires_at,
     )
     session.add(key)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        if key_id is None:
+            raise
+        session.rollback()
+        raise MadeAlready() from error
     tenant = session.get_one(Tenant, tenant_id)
     news = NewApiKey(tenant_name=tenant.name, key_name=name, made_by=created_by, made_at=now())
     for email in _emails_of_owners(session, tenant_id):

@@ -6,6 +6,7 @@ No page reads a secret: what is shown of one is that there is one, since when, a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -16,9 +17,10 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import BooleanField, HiddenField
 
-from app.dashboard.forms import Form, SecretField, needed, note, warn
+from app.dashboard.forms import Form, SecretField, VersionedForm, needed, note, warn
+from app.dashboard.once import OnceForm
 from app.dashboard.pages import form_route, page_with
-from app.errors import OutdatedVersion
+from app.errors import MadeAlready, NotFound, OutdatedVersion
 from app.extensions import db
 from app.identity.access import current_tenant_id, fresh, require_fresh
 from app.integrations.schemas import Changes
@@ -30,18 +32,7 @@ TEMPLATES: Final = "dashboard/connections"
 CHANGED_MEANWHILE: Final = "It was changed meanwhile: please look at it as it is now, and decide again."
 
 
-class VersionedForm(Form):
-    """A form about something that others may change meanwhile: it knows which version it was made for."""
-
-    version = HiddenField()
-
-    def sent_version(self) -> int:
-        """What was sent; 0, which nothing ever has, for what is none."""
-        text = self.text("version")
-        return int(text) if text.isdecimal() and len(text) < 10 else 0
-
-
-class ConnectionForm(VersionedForm):
+class ConnectionForm(VersionedForm, OnceForm):
     """To create or change a connection. A subclass has a field for each attribute, the secret among them.
 
     PLAIN: those that hold no secret, in the order in which they are compared. HEADINGS: what stands above some of
@@ -52,6 +43,29 @@ class ConnectionForm(VersionedForm):
     HEADINGS: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     without_secret = BooleanField()
+    opened = HiddenField()  # what the fields without secrets held when it was made, as JSON
+
+    def note_opened(self, row: Any) -> None:
+        """The form is one for ``row`` as it is now."""
+        self.version.data, self.opened.data = str(row.version), json.dumps(self._stored(row))
+
+    def take_theirs(self, row: Any) -> None:
+        """Set the fields that were not touched since the form was made to what is stored now."""
+        opened = self._opened()
+        for name, stored in self._stored(row).items():
+            if opened.get(name) == self.text(name):
+                self[name].data = stored
+
+    def _opened(self) -> dict[str, Any]:
+        """By the fields' names; empty for what was not sent by a form of ours: then everything counts as typed."""
+        try:
+            opened = json.loads(self.text("opened"))
+        except (ValueError, RecursionError):
+            return {}
+        return opened if isinstance(opened, dict) else {}
+
+    def _stored(self, row: Any) -> dict[str, str]:
+        return {name: str(value) for name, value in self.of(row).items()}
 
     def values(self, row: Any = None) -> dict[str, Any] | None:
         """What was typed, for the schema; None if that says nothing, and why is written beside the fields.
@@ -95,30 +109,48 @@ class Kind:
     def has_secret(self, row: Any) -> bool:
         return bool(getattr(row, f"{self.integrations.secret}_set"))
 
-    def blank_form(self) -> ConnectionForm:
-        """To create one."""
-        form = self.form()
-        del form.version, form.without_secret
-        return form
-
-    def create(self, form: ConnectionForm) -> Any | None:
-        """What was typed, stored; None if it was not sent, or something is wrong with it."""
-        if not form.is_sent():
-            return None
+    def create(self, form: ConnectionForm, id: UUID) -> Any | None:
+        """What was typed, stored under that id; None if something is wrong with it."""
         values = form.values()
         secret = self.integrations.secret
         given = None if values is None else form.read(self.given, values | form.texts(secret))
         if given is None:
             return None
         entered = {name: value for name, value in given.given().items() if value is not None}
-        row = self.integrations.create(db.session(), current_tenant_id(), entered)
+        row = self.integrations.create(db.session(), current_tenant_id(), entered, id)
         _warn_of(form.remark(entered))
         return row
 
 
-def new_page(kind: Kind, form: ConnectionForm) -> ResponseReturnValue:
-    """The page with the form to create one."""
+def creation(kind: Kind, done: Callable[[Any], ResponseReturnValue], shown_once: str = "") -> ResponseReturnValue:
+    """The page that creates one, and what comes after it. done: answers with what was created. shown_once: what that
+    answer had that cannot be shown again, as a sentence."""
+    form = kind.form()
+    del form.version, form.without_secret, form.opened
+    id = form.id_to_make() if form.is_sent() else None
+    row = None
+    if id is not None:
+        try:
+            earlier = _find(kind, id)
+            row = kind.create(form, id) if earlier is None else None
+        except MadeAlready:  # two clicks: the other request was faster
+            earlier = _find(kind, id)
+            if earlier is None:
+                raise
+        if earlier is not None:
+            warn(f"{kind.name_of(earlier)} was added already, and not a second time. {shown_once}".strip())
+            return redirect(url_for(".show", id=id), 303)
+    if row is not None:
+        return done(row)
     return page_with(form, f"{TEMPLATES}/form.html", kind=kind, title=f"New {kind.one}", back=url_for(".show_list"))
+
+
+def _find(kind: Kind, id: UUID) -> Any | None:
+    """What there is under that id; None for nothing, and for another tenant's."""
+    try:
+        return kind.get(id)
+    except NotFound:
+        return None
 
 
 def add_changes(pages: APIBlueprint, kind: Kind) -> None:
@@ -128,7 +160,10 @@ def add_changes(pages: APIBlueprint, kind: Kind) -> None:
     @costs(10)
     def edit(id: UUID) -> ResponseReturnValue:
         row = kind.get(id, to_change=request.method == "POST")
-        form = kind.form(data={**kind.form.of(row), "version": row.version})
+        form = kind.form(data=kind.form.of(row))
+        del form.once
+        if request.method == "GET":
+            form.note_opened(row)
         edited = Edit(kind, row, form)
         if edited.is_saved():
             return redirect(url_for(".show", id=id), 303)
@@ -194,6 +229,8 @@ class Edit:
         """Whether it was stored. If not, the form says why, and has what else it needs to know."""
         form, kind, row = self._form, self._kind, self._row
         is_sent = form.is_sent()
+        if is_sent and form.sent_version() != row.version:
+            form.take_theirs(row)
         changes = {} if request.method == "GET" else self._changes()
         moved = [] if changes is None else [name for name in kind.integrations.sent_to if name in changes]
         typed = form.text(self._secret)
@@ -243,7 +280,7 @@ class Edit:
         """Whether the form was made for what is stored. If not, it is one for that from here on."""
         if self._form.sent_version() == self._row.version:
             return True
-        self._form.version.data = str(self._row.version)
+        self._form.note_opened(self._row)
         stored = self._kind.form(blank=True, data=self._kind.form.of(self._row))
         for name in self._kind.form.PLAIN:
             theirs, ours = _readable(stored[name]), _readable(self._form[name])
@@ -251,7 +288,7 @@ class Edit:
                 self.differences.append((self._form[name].label.text, theirs, ours))
         self._form.form_errors.append(
             "Somebody changed this while you were editing it. Nothing of yours was saved yet: compare, then save again "
-            "to store what is in the fields below."
+            "to store what is in the fields below. What you have not touched is what is stored now."
         )
         return False
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from flask import flash, g, request
 from flask_wtf import FlaskForm
 from pydantic import BaseModel, ValidationError
-from wtforms import PasswordField
+from wtforms import HiddenField, PasswordField
 from wtforms.validators import InputRequired
 
 from app.errors import FieldErrors, Problem
@@ -113,6 +113,17 @@ class Form(FlaskForm):
         return {name: self[name].data or None for name in names}
 
 
+class VersionedForm(Form):
+    """A form about something that others may change meanwhile: it knows which version it was made for."""
+
+    version = HiddenField()
+
+    def sent_version(self) -> int:
+        """What was sent; 0, which nothing ever has, for what is none."""
+        text = self.text("version")
+        return int(text) if text.isdecimal() and len(text) < 10 else 0
+
+
 class Filters(Form):
     """What a list is narrowed to. It is sent by GET, so that the page's address has it; see :class:`Form` for the rest.
     Nobody has to fill in any of it."""
@@ -144,6 +155,11 @@ def note(message: str) -> None:
 def warn(message: str) -> None:
     """Tell the user, on the page that comes next, what they should know of what was done."""
     flash(message, "warning")
+
+
+def warn_of_button() -> None:
+    """Tell the user, on the page that comes next, that the button there did nothing: a step came in between."""
+    warn("That is not done yet: please press the button again.")
 
 
 def _plain(error: Mapping[str, Any]) -> str:

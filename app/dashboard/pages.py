@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from apiflask import APIBlueprint
-from flask import render_template, request
+from flask import make_response, render_template, request
 
 from app.dashboard.forms import Form
 from app.dashboard.proof import ask_for_proof
-from app.errors import NotFresh
+from app.errors import NotFresh, TooManyRequests, Unavailable
+from app.extensions import db
 from app.pagination import PageQuery
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -32,6 +34,28 @@ def page_query(parameter: str = "cursor") -> PageQuery:
 def page_with(form: Form, template: str, **values: Any) -> tuple[str, int]:
     """A page with a form; the status tells whether something is wrong with what was sent."""
     return render_template(template, form=form, **values), 422 if form.errors else 200
+
+
+def keeps_form(form: type[Form], template: str) -> Callable[[View], View]:
+    """Decorate a view that takes a form: where it is one request too many, or no mail can be sent, the form is shown
+    again with what was typed, and says so. Stands above :func:`~app.limits.counting.limited`."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def kept(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return view(*args, **kwargs)
+            except (TooManyRequests, Unavailable) as refusal:
+                db.session.rollback()
+                again = form()
+                again.form_errors.append(refusal.detail)
+                answer = make_response(render_template(template, form=again), refusal.status)
+                answer.headers.update(refusal.headers)
+                return answer
+
+        return cast(View, kept)
+
+    return decorate
 
 
 def form_route(pages: APIBlueprint, address: str) -> Callable[[View], View]:

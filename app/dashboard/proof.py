@@ -14,7 +14,7 @@ from app.dashboard.steps import (
     CodeForm,
     StepForm,
     count_attempt,
-    kept_fields,
+    form_waits,
     of_the_form,
     refuse_for_now,
     show,
@@ -84,7 +84,7 @@ def _proof_form(*, sent: bool) -> ProofForm:
 
 def _resume() -> ResponseReturnValue | None:
     """A view that only shows something is asked for by its address, so that the page can be loaded again."""
-    if not kept_fields():
+    if not form_waits():
         return redirect(this_address(), 303)
     g.resumed = True
     return None

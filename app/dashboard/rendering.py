@@ -34,7 +34,12 @@ def init_app(app: Flask) -> None:
         browser=browser_of,
     )
     app.jinja_env.globals.update(
-        icon=icon, now=now, plural=plural, current_membership=current_membership, address_with=address_with
+        icon=icon,
+        now=now,
+        plural=plural,
+        current_membership=current_membership,
+        address_with=address_with,
+        with_query=with_query,
     )
 
 

@@ -20,6 +20,7 @@ from wtforms import StringField
 
 from app.dashboard import cookie
 from app.dashboard.forms import SECRETS, Form, needed, warn
+from app.dashboard.navigation import address_of
 from app.errors import Problem, TooManyRequests, Unauthenticated
 from app.identity import refusals
 from app.limits import counting
@@ -127,6 +128,12 @@ def _refused(form: StepForm, refusal: TooManyRequests) -> ResponseReturnValue:
 
 def show(form: StepForm, status: HTTPStatus = HTTPStatus.OK) -> tuple[str, int]:
     """The step, with what waits for it."""
-    waiting = {"kept": kept_fields(), "origin": origin(), "origin_name": ORIGIN}
+    waiting = {"kept": kept_fields(), "origin": origin(), "origin_name": ORIGIN, "cancel": _way_out()}
     template = f"dashboard/steps/{form.screen}.html"
     return render_template(template, form=form, action=this_address(), **waiting), status
+
+
+def _way_out() -> str:
+    """Where to go for who does not take the step: to where the pages of this kind begin. The very page might ask for
+    the same step again."""
+    return address_of(request.blueprint or "") or url_for("overview.show")

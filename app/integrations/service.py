@@ -9,12 +9,13 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from sqlalchemy import bindparam, inspect, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
 from app.audit.actors import Origin
 from app.database import uuid7
-from app.errors import NotFound, OutdatedVersion
+from app.errors import MadeAlready, NotFound, OutdatedVersion
 from app.integrations.models import Integration
 from app.pagination import Listing, PageQuery
 
@@ -44,12 +45,22 @@ class Integrations(Generic[T]):
         self.secrets = frozenset(attribute for attribute, is_secret, _ in stored if is_secret)
         self.guarded = self.secrets | set(sent_to)
 
-    def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any]) -> T:
-        """A new row with the attributes ``values``."""
+    def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any], row_id: UUID | None = None) -> T:
+        """A new row with the attributes ``values``. row_id: its id, drawn lately; without one it gets one.
+
+        Raises :class:`~app.errors.MadeAlready` where there is a row with that id.
+        """
         row = self.model(**values)
-        row.id, row.tenant_id = uuid7(), tenant_id
+        row.id, row.tenant_id = row_id or uuid7(), tenant_id
         self.note_who(row, values)
         session.add(row)
+        try:
+            session.flush()
+        except IntegrityError as error:
+            if row_id is None:
+                raise
+            session.rollback()
+            raise MadeAlready() from error
         self._record(session, row, "created", values)
         session.commit()
         return row

@@ -25,8 +25,10 @@ LONGEST_GRACE: Final = timedelta(days=7)
 class PhoneSystems(Integrations[PhoneSystem]):
     """Phone systems, which also have webhook credentials, and call records."""
 
-    def create(self, session: Session, tenant_id: UUID, values: Mapping[str, Any]) -> PhoneSystem:
-        """A new phone system. Webhook credentials that are not among ``values`` are made up."""
+    def create(
+        self, session: Session, tenant_id: UUID, values: Mapping[str, Any], row_id: UUID | None = None
+    ) -> PhoneSystem:
+        """A new phone system. Webhook credentials that are not among ``values`` are made up. The rest as above."""
         return super().create(
             session,
             tenant_id,
@@ -35,6 +37,7 @@ class PhoneSystems(Integrations[PhoneSystem]):
                 "webhook_username": values.get("webhook_username") or WEBHOOK_USERNAME,
                 "webhook_password": values.get("webhook_password") or _make_password(),
             },
+            row_id,
         )
 
     def rotate_webhook_password(

@@ -96,7 +96,10 @@ class TestEmail:
     def test_an_address_gets_three_mails_an_hour_from_page_and_api_together(self, alice, alice_visits, mailbox):
         for _ in range(3):
             alice_visits.send(alice_visits.open("/account/email"), "Send the link", email="ada@acme.example")
-        alice_visits.send(alice_visits.open("/account/email"), "Send the link", 429, email="ada@acme.example")
+        page = alice_visits.send(alice_visits.open("/account/email"), "Send the link", 429, email="ada@acme.example")
+        assert page.values("Send the link")["email"] == "ada@acme.example"
+        assert "Too many mails to this address" in page.messages
+        assert int(page.response.headers["Retry-After"]) > 0
         assert post(alice.client, "/api/me/email", email="ada@acme.example").status_code == 429
 
 

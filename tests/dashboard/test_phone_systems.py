@@ -323,11 +323,35 @@ def test_the_second_tab_is_told_and_may_save_over_it_knowingly(app, alice_visits
     page = alice_visits.send(second, "Save", 422, name="Second")
     assert "Somebody changed this while you were editing it" in page.messages
     rows = [" ".join(row.get_text(" ").split()) for row in page.soup.select("tbody tr")]
-    assert rows == ["Name First Second", "User name for deliveries first pbx"]
+    assert rows == ["Name First Second"]  # the rest was not touched here
+    assert page.values("Save")["webhook_username"] == "first"
     assert (stored(app).name, stored(app).webhook_username) == ("First", "first")
     page = alice_visits.send(page, "Save")
     assert page.title == "Second"
-    assert stored(app).webhook_username == "pbx"
+    assert stored(app).webhook_username == "first"
+
+
+@on_sqlite
+def test_an_address_that_somebody_else_changed_asks_nobody_else_for_the_secret(app, alice_visits, hook):
+    alice_visits.send(alice_visits.open(f"{page_of(hook)}/secret"), "Save", password="hunter2hunter2")
+    first, second = (alice_visits.open(f"{page_of(hook)}/edit") for _ in range(2))
+    moved = "https://other.example.com"
+    page = alice_visits.send(first, "Save", 422, base_url=moved)
+    alice_visits.send(page, "Save", password="hunter3hunter3")
+    page = alice_visits.send(second, "Save", 422, name="Second")
+    assert page.values("Save")["base_url"] == moved
+    assert "password" not in page.values("Save")
+    alice_visits.send(page, "Save")
+    assert (stored(app).base_url, stored(app).password_set) == (moved, True)
+
+
+@on_sqlite
+@pytest.mark.parametrize("opened", ["", "x", "[]", "{}", "[" * 5000, '{"name": {}}'])
+def test_what_says_nothing_of_what_was_there_counts_as_typed(app, alice_visits, hook, opened):
+    first, second = (alice_visits.open(f"{page_of(hook)}/edit") for _ in range(2))
+    alice_visits.send(first, "Save", name="First")
+    page = alice_visits.send(second, "Save", 422, opened=opened)
+    assert page.all("tbody tr") == ["Name First HQ"]
 
 
 @on_sqlite

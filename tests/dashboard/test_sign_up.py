@@ -158,7 +158,9 @@ def test_an_address_gets_three_mails_an_hour_from_page_and_api_together(visitor,
     assert post(visitor.client, "/api/signup", **INITECH).status_code == 202
     for _ in range(2):
         assert sign_up(visitor).title == "Look into your mail"
-    assert "Too many mails to this address" in sign_up(visitor, 429).text
+    page = sign_up(visitor, 429)
+    assert "Too many mails to this address" in page.messages
+    assert page.values("Send me a link").items() >= INITECH.items()
     assert post(visitor.client, "/api/signup", **INITECH).status_code == 429
 
 
@@ -167,7 +169,8 @@ def test_a_form_that_was_open_before_somebody_signed_in_is_shown_again(visitor, 
     page = visitor.open("/sign-up")
     visitor.client.delete_cookie("audiapro")
     page = visitor.send(page, "Send me a link", **INITECH)
-    assert (page.title, page.messages) == ("Create an account", "")
+    assert page.title == "Create an account"
+    assert page.messages.startswith("Nothing was done yet")
     assert INITECH.items() <= page.values("Send me a link").items()
 
 

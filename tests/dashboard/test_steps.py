@@ -12,7 +12,7 @@ from app.identity.models import Membership, OneTimeToken, User, UserSession
 from tests.conftest import PASSWORD, in_database
 from tests.dashboard.conftest import signed_in_visitor
 from tests.dashboard.test_sign_in import with_second_factor
-from tests.dashboard.visitor import Visitor
+from tests.dashboard.visitor import Visitor, buttons
 from tests.identity.test_browser_sessions import join
 from tests.mail.mailbox import mailbox, settings
 from tests.one_time import grow_stale
@@ -24,6 +24,7 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 NEW = "a new password"
 EMAIL = "ada@acme.example"
 CANARY = '"><script>alert(1)</script>{{7*7}}'
+PRESS_AGAIN = "That is not done yet: please press the button again."
 PROOF = {"step-password": PASSWORD}
 
 
@@ -60,6 +61,7 @@ class TestExpiredSession:
         page = alice_visits.send(page, "Sign in", **signing_in(alice))
         assert (page.title, page.address) == ("Change your e-mail address", "/account/email")
         assert page.values("Send the link")["email"] == EMAIL
+        assert page.messages.startswith("Nothing was done yet: please look at what is below")
         assert asked_for_email_change(app) == []
         assert send_email_form(alice_visits, page).title == "Your account"
         assert asked_for_email_change(app) == [EMAIL]
@@ -139,10 +141,21 @@ class TestExpiredSession:
         end_sessions(app)
         page = alice_visits.send(page, "Sign out everywhere else")
         page = alice_visits.send(page, "Sign in", **signing_in(alice))
-        assert (page.title, page.messages) == ("Your account", "")
+        assert (page.title, page.messages) == ("Your account", PRESS_AGAIN)
         with in_database(app):
             done = select(AuditEvent).where(AuditEvent.action == "user.signed_out")
             assert db.session.scalars(done).all() == []
+
+    @on_sqlite
+    def test_nor_does_the_way_to_another_tenant_go_on_by_itself(self, app, alice, alice_visits):
+        join(app, alice, "beta")
+        page = alice_visits.open("/tenants")
+        end_sessions(app)
+        page = alice_visits.send(page, "Go to Beta")
+        page = alice_visits.send(page, "Sign in", **signing_in(alice))
+        assert page.messages == PRESS_AGAIN
+        assert page.soup.select_one(".tenant-name").get_text() == "Acme"
+        assert alice_visits.send(page, "Go to Beta").soup.select_one(".tenant-name").get_text() == "Beta"
 
     @on_sqlite
     def test_a_user_who_is_disabled_meanwhile_does_not_come_back(self, app, alice, alice_visits):
@@ -169,6 +182,30 @@ class TestProof:
         assert asked_for_email_change(app) == []
         send_email_form(alice_visits, page)
         assert asked_for_email_change(app) == [EMAIL]
+
+    @on_sqlite
+    def test_whoever_does_not_take_the_step_is_led_out_and_told_what_is_lost(self, app, alice_visits):
+        page = email_form(alice_visits)
+        grow_stale(app)
+        lost = "If you leave this page, what you have typed is lost."
+        waiting = send_email_form(alice_visits, page)
+        assert lost in waiting.text
+        assert alice_visits.open(waiting.soup.find("a", string="Cancel")["href"]).title == "Your account"
+        asked = alice_visits.open("/account/email")
+        assert asked.title == "Is it you?"
+        assert lost not in asked.text
+        end_sessions(app)
+        assert lost in send_email_form(alice_visits, page).text
+        assert lost not in alice_visits.open("/sign-in").text
+
+    @on_sqlite
+    def test_a_form_without_fields_says_that_nothing_was_done(self, app, alice_visits):
+        page = alice_visits.open("/account/leave")
+        grow_stale(app)
+        page = alice_visits.send(page, buttons(page.form())[0])
+        page = alice_visits.send(page, "Continue", **PROOF)
+        assert page.address == "/account/leave"
+        assert "Nothing was done yet" in page.messages
 
     @on_sqlite
     def test_a_second_factor_is_a_part_of_the_proof(self, app, alice, alice_visits):
@@ -210,7 +247,8 @@ class TestFormOfAnEarlierSession:
         alice_visits.send(alice_visits.open("/account"), "Sign out")
         alice_visits.send(alice_visits.open("/sign-in"), "Sign in", **signing_in(alice))
         page = send_email_form(alice_visits, page)
-        assert (page.title, page.messages) == ("Change your e-mail address", "")
+        assert page.title == "Change your e-mail address"
+        assert "Nothing was done yet" in page.messages
         assert page.values("Send the link")["email"] == EMAIL
         assert asked_for_email_change(app) == []
         assert send_email_form(alice_visits, page).title == "Your account"
@@ -266,6 +304,18 @@ def test_a_browser_that_keeps_no_cookies_is_told(app, alice):
     visitor = Visitor(app.test_client(use_cookies=False))
     page = visitor.send(visitor.open("/sign-in"), "Sign in", **signing_in(alice))
     assert "your browser keeps no cookies" in page.messages
+
+
+@on_sqlite
+@pytest.mark.parametrize(("address", "button"), [("/sign-up", "Send me a link"), ("/forgot-password", "Send the link")])
+def test_it_is_told_so_by_public_forms_too(app, mailbox, address, button):
+    app.config["SIGN_UP_OPEN"] = True
+    visitor = Visitor(app.test_client(use_cookies=False))
+    page = visitor.send(visitor.open(address), button, email=EMAIL)
+    assert "Nothing was done yet" in page.messages
+    assert "your browser keeps no cookies" in page.messages
+    assert page.values(button)["email"] == EMAIL
+    assert visitor.open(address).messages == ""
 
 
 @on_sqlite

@@ -8,8 +8,8 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import EmailField
 
-from app.dashboard.forms import Form, SecretField, needed, note
-from app.dashboard.pages import page_with, pages_of
+from app.dashboard.forms import Form, SecretField, needed, note, warn_of_button
+from app.dashboard.pages import keeps_form, page_with, pages_of
 from app.dashboard.views.links import NEW_PASSWORD
 from app.dashboard.views.sign_in import signed_out
 from app.encryption import EncryptionError
@@ -73,6 +73,7 @@ def show_email() -> ResponseReturnValue:
 
 @pages.post("/email")
 @costs(100)
+@keeps_form(EmailForm, "dashboard/account/email.html")
 @fresh
 def change_email() -> ResponseReturnValue:
     form = EmailForm()
@@ -98,6 +99,7 @@ def show_password() -> ResponseReturnValue:
 
 @pages.post("/password")
 @costs(100)
+@keeps_form(PasswordForm, "dashboard/account/password.html")
 @limited(Limit.SIGN_IN)
 @fresh
 def change_password() -> ResponseReturnValue:
@@ -121,30 +123,32 @@ def change_password() -> ResponseReturnValue:
 @pages.post("/sessions/<uuid:session_id>/end")
 @costs(0)
 def end_session(session_id: UUID) -> ResponseReturnValue:
-    if Form().is_sent():
-        sessions.end(db.session(), current_session().user_id, session_id)
-        if session_id == current_session().id:
-            return signed_out("You are signed out.")
-        note("That session is signed out.")
+    if not Form().is_sent():
+        return _press_again()
+    sessions.end(db.session(), current_session().user_id, session_id)
+    if session_id == current_session().id:
+        return signed_out("You are signed out.")
+    note("That session is signed out.")
     return redirect(url_for("account_pages.show"), 303)
 
 
 @pages.post("/sessions/end-others")
 @costs(0)
 def end_other_sessions() -> ResponseReturnValue:
-    if Form().is_sent():
-        sessions.end_of_user(db.session(), current_session().user_id, keep=current_session().id)
-        note("You are signed out everywhere but here.")
+    if not Form().is_sent():
+        return _press_again()
+    sessions.end_of_user(db.session(), current_session().user_id, keep=current_session().id)
+    note("You are signed out everywhere but here.")
     return redirect(url_for("account_pages.show"), 303)
 
 
 @pages.post("/sessions/end-all")
 @costs(0)
 def end_all_sessions() -> ResponseReturnValue:
-    if Form().is_sent():
-        sessions.end_of_user(db.session(), current_session().user_id)
-        return signed_out("You are signed out everywhere.")
-    return redirect(url_for("account_pages.show"), 303)
+    if not Form().is_sent():
+        return _press_again()
+    sessions.end_of_user(db.session(), current_session().user_id)
+    return signed_out("You are signed out everywhere.")
 
 
 @pages.get("/leave")
@@ -168,3 +172,9 @@ def leave() -> ResponseReturnValue:
         else:
             return signed_out(f"You have left {me.tenant.name}.")
     return page_with(form, "dashboard/account/leave.html")
+
+
+def _press_again() -> ResponseReturnValue:
+    """Back to where the button is, which did nothing."""
+    warn_of_button()
+    return redirect(url_for("account_pages.show"), 303)

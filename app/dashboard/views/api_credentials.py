@@ -17,7 +17,7 @@ from app.credentials.models import ApiCredential
 from app.credentials.schemas import ApiCredentialChanges, ApiCredentialIn
 from app.credentials.service import api_credentials, attention
 from app.dashboard import local_time
-from app.dashboard.connections import ConnectionForm, Kind, add_changes, new_page
+from app.dashboard.connections import ConnectionForm, Kind, add_changes, creation
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
 from app.dashboard.rendering import local_zone
@@ -99,12 +99,7 @@ def show_list() -> ResponseReturnValue:
 @form_route(pages, "/new")
 @costs(10)
 def create() -> ResponseReturnValue:
-    form = KIND.blank_form()
-    credential = KIND.create(form)
-    if credential is not None:
-        note(f"{credential.name} was saved.")
-        return redirect(url_for(".show", id=credential.id), 303)
-    return new_page(KIND, form)
+    return creation(KIND, _show_new)
 
 
 @pages.get("/<uuid:id>")
@@ -114,3 +109,8 @@ def show(id: UUID) -> ResponseReturnValue:
     return render_template(
         "dashboard/api_credentials/show.html", credential=credential, kind=KIND, needed=attention(credential, now())
     )
+
+
+def _show_new(credential: Any) -> ResponseReturnValue:
+    note(f"{credential.name} was saved.")
+    return redirect(url_for(".show", id=credential.id), 303)

@@ -14,10 +14,11 @@ from wtforms.widgets import DateInput
 from app.api_keys import service
 from app.api_keys.schemas import ApiKeyIn
 from app.dashboard.days import start_of_day
-from app.dashboard.forms import Form, needed, note
+from app.dashboard.forms import Form, needed, note, warn
+from app.dashboard.once import OnceForm
 from app.dashboard.pages import page_query, page_with, pages_of
 from app.database import now
-from app.errors import Invalid
+from app.errors import Invalid, MadeAlready, NotFound
 from app.extensions import db
 from app.identity.access import current_session, current_tenant_id, fresh
 from app.identity.models import Role
@@ -41,7 +42,7 @@ EXPIRIES: Final = {
 }
 
 
-class ApiKeyForm(Form):
+class ApiKeyForm(OnceForm):
     name = StringField("Name", [needed()], description="What uses it, such as the wallboard in the hall.")
     role = RadioField("What it may do", choices=ROLES, validate_choice=False)
     expiry = SelectField("Stops working", [needed()], choices=EXPIRIES)
@@ -69,8 +70,11 @@ def create() -> ResponseReturnValue:
     """The key is in this answer, and nowhere else."""
     form = ApiKeyForm()
     wanted = _read(form) if form.is_sent() else None
-    if wanted is None:
+    id = form.id_to_make() if wanted else None
+    if wanted is None or id is None:
         return page_with(form, "dashboard/api_keys/new.html")
+    if _is_made(id):
+        return _made_already()
     try:
         key, text = service.create(
             db.session(),
@@ -79,10 +83,15 @@ def create() -> ResponseReturnValue:
             role=Role(wanted.role),
             expires_at=wanted.expires_at,
             created_by=current_session().email,
+            key_id=id,
         )
     except Invalid as refusal:
         form.refuse(refusal)
         return page_with(form, "dashboard/api_keys/new.html")
+    except MadeAlready:  # two clicks: the other request was faster
+        if not _is_made(id):
+            raise
+        return _made_already()
     curl = f'curl -sS {delivery().public_url}/api/calls -H "Authorization: Bearer {text}"'
     return render_template("dashboard/api_keys/created.html", key=key, text=text, curl=curl)
 
@@ -104,6 +113,21 @@ def delete(id: UUID) -> ResponseReturnValue:
     name = service.get(db.session(), current_tenant_id(), id).name
     service.delete(db.session(), current_tenant_id(), id)
     note(f"The API key “{name}” is deleted: what uses it is refused from now on.")
+    return redirect(url_for("api_keys_pages.show_list"), 303)
+
+
+def _is_made(key_id: UUID) -> bool:
+    """Whether the tenant has a key with that id."""
+    try:
+        service.get(db.session(), current_tenant_id(), key_id)
+    except NotFound:
+        return False
+    return True
+
+
+def _made_already() -> ResponseReturnValue:
+    """After the form was sent once more."""
+    warn("The key was made already, and not a second time. It was shown once: if you do not have it, make another one.")
     return redirect(url_for("api_keys_pages.show_list"), 303)
 
 

@@ -95,7 +95,7 @@ def show_list() -> ResponseReturnValue:
         cursor = request.args.get("cursor")
         page = PageQuery.model_validate({"cursor": cursor} if cursor else {})
         calls, following = service.list_calls(db.session(), current_tenant_id(), page, filters)
-    sent = {field.name: request.args.get(field.name) for field in form}
+    sent = _sent(form)
     answer = render_template(
         "dashboard/calls/list.html",
         form=form,
@@ -103,7 +103,8 @@ def show_list() -> ResponseReturnValue:
         following=following,
         names=names,
         outcomes=OUTCOMES,
-        is_narrowed=any(sent.values()),
+        sent=sent | _cursor(),
+        is_narrowed=bool(sent),
         export=with_query(url_for(".export"), sent),
     )
     return answer, HTTPStatus.OK if filters is not None else HTTPStatus.UNPROCESSABLE_ENTITY
@@ -124,9 +125,27 @@ def export() -> ResponseReturnValue:
 @pages.get("/<uuid:id>")
 @costs(10)
 def show(id: UUID) -> ResponseReturnValue:
-    """One record, and the other legs of its call."""
+    """One record, and the other legs of its call. The address has the list's query, for the way back."""
     tenant_id = current_tenant_id()
     call, others = service.get_call(db.session(), tenant_id, id)
     legs = sorted([call, *others], key=lambda leg: (leg.started_at, leg.id))
     names = phone_systems.names(db.session(), tenant_id)
-    return render_template("dashboard/calls/show.html", call=call, legs=legs, names=names, outcomes=OUTCOMES)
+    return render_template(
+        "dashboard/calls/show.html",
+        call=call,
+        legs=legs,
+        names=names,
+        outcomes=OUTCOMES,
+        sent=_sent(CallFiltersForm(names)) | _cursor(),
+    )
+
+
+def _sent(form: CallFiltersForm) -> dict[str, str]:
+    """What the address says of the filters, and nothing else of it."""
+    return {field.name: text for field in form if (text := request.args.get(field.name))}
+
+
+def _cursor() -> dict[str, str]:
+    """Which page of the list the address says."""
+    cursor = request.args.get("cursor")
+    return {"cursor": cursor} if cursor else {}

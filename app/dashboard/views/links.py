@@ -15,7 +15,7 @@ from wtforms import EmailField, HiddenField, StringField
 
 from app.dashboard import cookie
 from app.dashboard.forms import EMPTY, Form, SecretField, needed, note
-from app.dashboard.pages import page_with, pages_of
+from app.dashboard.pages import keeps_form, page_with, pages_of
 from app.errors import Conflict, Invalid
 from app.extensions import db
 from app.identity import accounts, throttle
@@ -116,12 +116,17 @@ def joined(membership: Membership, had_account: bool) -> ResponseReturnValue:
         cookie.sign_in(user, tenant.id, membership.id)
         note(f"Welcome to AudiaPro. You are signed in to {tenant.name}.")
         return redirect(url_for("overview.show"), 303)
+    note(f"{user.email} belongs to {tenant.name} now.")
+    return lead_on(user.email, "tenants_pages.show_list")
+
+
+def lead_on(email: str, own_page: str) -> ResponseReturnValue:
+    """Where to go on after a link of that user: to ``own_page`` for who is signed in with this browser, to sign in for
+    nobody, and for somebody else to where they are told so."""
     found = cookie.find()
-    if found is not None and found.user_id == user.id:
-        note(f"You belong to {tenant.name} now.")
-        return redirect(url_for("tenants_pages.show_list"), 303)
-    note(f"{user.email} belongs to {tenant.name} now. Sign in with the password that you have.")
-    return redirect(url_for("sign_in.show"), 303)
+    if found is None:
+        return redirect(url_for("sign_in.show"), 303)
+    return redirect(url_for(own_page if found.email == email else "links.show_somebody_else"), 303)
 
 
 pages.register_error_handler(LinkNotValid, link_not_valid)
@@ -132,12 +137,22 @@ def mail_sent() -> ResponseReturnValue:
     return render_template("dashboard/links/mail_sent.html")
 
 
+@pages.get("/somebody-else")
+def show_somebody_else() -> ResponseReturnValue:
+    """After a link of one user was used where another is signed in, who stays that."""
+    found = cookie.find()
+    if found is None:
+        return redirect(url_for("sign_in.show"), 303)
+    return render_template("dashboard/links/somebody_else.html", email=found.email)
+
+
 @pages.get("/forgot-password")
 def show_forgot_password() -> ResponseReturnValue:
     return page_with(ForgottenForm(), "dashboard/links/forgot_password.html")
 
 
 @pages.post("/forgot-password")
+@keeps_form(ForgottenForm, "dashboard/links/forgot_password.html")
 @limited(Limit.ACCOUNT_MAIL)
 def forgot_password() -> ResponseReturnValue:
     """The same answer whether or not there is an account."""
@@ -174,8 +189,8 @@ def reset_password() -> ResponseReturnValue:
         except Invalid as refusal:
             form.refuse(refusal)
         else:
-            note("Your password is changed. Sign in with it.")
-            return redirect(url_for("sign_in.show"), 303)
+            note(f"The password of {email} is changed. Sign in with it.")
+            return lead_on(email, "sign_in.show")
     return page_with(form, "dashboard/links/reset_password.html", email=email)
 
 
@@ -198,8 +213,8 @@ def verify_email() -> ResponseReturnValue:
         except Conflict as refusal:
             form.refuse(refusal)
         else:
-            note(f"Your e-mail address is {change.new} now: you sign in with it.")
-            return redirect(url_for("account_pages.show" if cookie.find() else "sign_in.show"), 303)
+            note(f"The e-mail address is {change.new} now: sign in with it from now on.")
+            return lead_on(change.new, "account_pages.show")
     return page_with(form, "dashboard/links/verify_email.html", change=change)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import SelectField, StringField
 
-from app.dashboard.connections import ConnectionForm, Kind, add_changes, new_page
+from app.dashboard.connections import ConnectionForm, Kind, add_changes, creation
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
 from app.dashboard.state import PROVIDERS, name_of
@@ -67,12 +67,7 @@ def show_list() -> ResponseReturnValue:
 @form_route(pages, "/new")
 @costs(10)
 def create() -> ResponseReturnValue:
-    form = KIND.blank_form()
-    account = KIND.create(form)
-    if account is not None:
-        note(f"{name_of(account)} was saved.")
-        return redirect(url_for(".show", id=account.id), 303)
-    return new_page(KIND, form)
+    return creation(KIND, _show_new)
 
 
 @pages.get("/<uuid:id>")
@@ -87,3 +82,8 @@ def show(id: UUID) -> ResponseReturnValue:
         mode=MODES[account.mode],
         needed=attention(account),
     )
+
+
+def _show_new(account: Any) -> ResponseReturnValue:
+    note(f"{name_of(account)} was saved.")
+    return redirect(url_for(".show", id=account.id), 303)

@@ -12,8 +12,8 @@ from flask.typing import ResponseReturnValue
 from wtforms import RadioField, SelectField, StringField
 
 from app.dashboard import set_up
-from app.dashboard.connections import ConnectionForm, Kind, VersionedForm, add_changes, new_page, removal, stored
-from app.dashboard.forms import SecretField, needed, note, time_zone_choices
+from app.dashboard.connections import ConnectionForm, Kind, add_changes, creation, removal, stored
+from app.dashboard.forms import SecretField, VersionedForm, needed, note, time_zone_choices
 from app.dashboard.pages import form_route, page_query, page_with, pages_of
 from app.database import now
 from app.encryption import EncryptionError
@@ -36,6 +36,7 @@ GRACES: Final = {
     "168": "7 days",
 }
 WITHOUT_API: Final = "Only if AudiaPro is to sign in to the phone system. Call records come without it."
+PASSWORD_SHOWN: Final = "Its webhook password was shown once: if you do not have it, make a new one here."
 UNREADABLE: Final = (
     "The old password cannot be read any more, so it cannot be kept. Choose “Not at all”: deliveries are refused until "
     "the phone system has the new one."
@@ -100,11 +101,7 @@ def show_list() -> ResponseReturnValue:
 @form_route(pages, "/new")
 @costs(10)
 def create() -> ResponseReturnValue:
-    form = KIND.blank_form()
-    phone_system = KIND.create(form)
-    if phone_system is not None:
-        return set_up.show_password(phone_system, phone_system.webhook_password, is_new=True)
-    return new_page(KIND, form)
+    return creation(KIND, _show_new, PASSWORD_SHOWN)
 
 
 @pages.get("/<uuid:id>")
@@ -175,6 +172,10 @@ def end_grace(id: UUID) -> ResponseReturnValue:
 def remove_webhook_password(id: UUID) -> ResponseReturnValue:
     meaning = "Everything that the phone system delivers is refused until you set a new one. Its call records stay."
     return removal(KIND, id, "webhook_password", "webhook password", meaning, url_for(".show", id=id))
+
+
+def _show_new(phone_system: PhoneSystem) -> ResponseReturnValue:
+    return set_up.show_password(phone_system, phone_system.webhook_password, is_new=True)
 
 
 def _rotated(phone_system: PhoneSystem, form: RotationForm) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from flask import redirect, render_template, request, url_for
+from typing import Final
+
+from flask import redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import StringField
 
-from app.dashboard.forms import Form, needed, note, warn
-from app.dashboard.pages import page_with
+from app.dashboard.forms import Form, needed, note, warn, warn_of_button
+from app.dashboard.once import OnceForm
+from app.dashboard.pages import keeps_form, page_with
 from app.dashboard.views.account import pages
 from app.errors import Conflict, Invalid
 from app.extensions import db
@@ -16,6 +19,8 @@ from app.identity import throttle
 from app.identity.access import current_membership, current_session, fresh
 from app.identity.schemas import Confirmation
 from app.limits.budget import costs
+
+RENEWED: Final = "renewed"  # in the cookie: which form has renewed the recovery codes last
 
 
 class ConfirmationForm(Form):
@@ -39,6 +44,7 @@ def show_second_factor() -> ResponseReturnValue:
 @fresh
 def begin_second_factor() -> ResponseReturnValue:
     if not Form().is_sent():
+        warn_of_button()
         return redirect(url_for("account_pages.show_second_factor"), 303)
     try:
         enrolment = service.begin(db.session(), current_session().user_id)
@@ -59,9 +65,12 @@ def show_confirm_second_factor() -> ResponseReturnValue:
 
 @pages.post("/second-factor/confirm")
 @costs(10)
+@keeps_form(ConfirmationForm, "dashboard/account/confirm_second_factor.html")
 @fresh
 def confirm_second_factor() -> ResponseReturnValue:
     form, user = ConfirmationForm(), current_membership().user
+    if form.is_sent() and user.has_second_factor:
+        return _shown_already("Your second factor is on already.")
     if form.is_sent() and (given := form.read(Confirmation, form.texts("code"))):
         attempt = throttle.Attempt(user.email, request.remote_addr)
         attempt.count_code(db.session())
@@ -100,20 +109,30 @@ def remove_second_factor() -> ResponseReturnValue:
 @costs(10)
 @fresh
 def show_renew_recovery_codes() -> ResponseReturnValue:
-    return page_with(Form(), "dashboard/account/renew_recovery_codes.html")
+    return page_with(OnceForm(), "dashboard/account/renew_recovery_codes.html")
 
 
 @pages.post("/recovery-codes")
 @costs(10)
 @fresh
 def renew_recovery_codes() -> ResponseReturnValue:
-    form = Form()
-    if form.is_sent():
+    form = OnceForm()
+    id = form.id_to_make() if form.is_sent() else None
+    if id is not None:
+        if session.get(RENEWED) == str(id):
+            return _shown_already("The codes were renewed already, and not a second time.")
         try:
             codes = service.renew_recovery_codes(db.session(), current_session().user_id)
         except Conflict as refusal:
             db.session.rollback()
             form.refuse(refusal)
         else:
+            session[RENEWED] = str(id)
             return render_template("dashboard/account/recovery_codes.html", codes=codes, is_new=False)
     return page_with(form, "dashboard/account/renew_recovery_codes.html")
+
+
+def _shown_already(sentence: str) -> ResponseReturnValue:
+    """After a form was sent once more whose answer showed recovery codes."""
+    warn(f"{sentence} Your recovery codes were shown once: if you do not have them, make new ones here.")
+    return redirect(url_for("account_pages.show"), 303)

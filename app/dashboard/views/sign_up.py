@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from wtforms import EmailField, SelectField, StringField
 
 from app.dashboard.forms import Form, needed, time_zone_choices
-from app.dashboard.pages import page_with, pages_of
+from app.dashboard.pages import keeps_form, page_with, pages_of
 from app.dashboard.views.links import (
     JoiningForm,
     ask_for_link,
@@ -62,6 +62,7 @@ def show() -> ResponseReturnValue:
 
 
 @pages.post("")
+@keeps_form(SignUpForm, "dashboard/links/sign_up.html")
 @limited(Limit.ACCOUNT_MAIL)
 def send() -> ResponseReturnValue:
     _require_open()

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from wtforms import BooleanField, EmailField, HiddenField, RadioField
+from wtforms import BooleanField, EmailField, RadioField
 
-from app.dashboard.forms import Form, needed, note
+from app.dashboard.forms import Form, VersionedForm, needed, note
 from app.dashboard.pages import page_query, page_with, pages_of
 from app.dashboard.rendering import show_day
 from app.dashboard.views.sign_in import signed_out
@@ -19,7 +19,6 @@ from app.identity import sessions, throttle
 from app.identity.access import current_membership, current_session, current_tenant_id, fresh
 from app.identity.models import Membership, Role
 from app.identity.service import canonical_email
-from app.integrations.schemas import DeleteQuery
 from app.limits.budget import costs
 from app.tenants import invitations, team
 from app.tenants.schemas import InvitationIn, MemberChanges
@@ -38,17 +37,12 @@ class InvitationForm(Form):
     role = RadioField("Role", validate_choice=False)
 
 
-class MemberForm(Form):
+class MemberForm(VersionedForm):
     role = RadioField("Role", validate_choice=False)
     disabled = BooleanField(
         "Disabled",
         description="Signed out at once, and kept from signing in here until that is undone.",
     )
-    version = HiddenField()
-
-
-class RemovalForm(Form):
-    version = HiddenField()
 
 
 @pages.get("")
@@ -132,13 +126,12 @@ def edit(id: UUID) -> ResponseReturnValue:
 @costs(0)
 def change(id: UUID) -> ResponseReturnValue:
     form = MemberForm()
-    typed = {"role": form.text("role"), "disabled": bool(form.disabled.data), "version": _version(form)}
+    typed = {"role": form.text("role"), "disabled": bool(form.disabled.data)}
     wanted = form.read(MemberChanges, typed) if form.is_sent() else None
     if wanted is None:
         return _show_member(team.get(db.session(), current_tenant_id(), id), form)
-    changes = wanted.given()
     try:
-        member = team.change(db.session(), current_membership(), id, changes, changes.pop("version"))
+        member = team.change(db.session(), current_membership(), id, wanted.given(), form.sent_version())
     except (Conflict, Forbidden) as refusal:
         return _show_member(_refused(form, id, refusal), form, refusal)[0], refusal.status
     if member.id == current_membership().id and member.disabled_at is not None:
@@ -155,7 +148,7 @@ def ask_before_removing(id: UUID) -> ResponseReturnValue:
     if id == current_session().membership_id:
         return redirect(url_for("account_pages.show_leave"), 303)
     member = team.get(db.session(), current_tenant_id(), id)
-    return _show_removal(member, RemovalForm(data={"version": member.version}))
+    return _show_removal(member, VersionedForm(data={"version": member.version}))
 
 
 @pages.post("/members/<uuid:id>/remove")
@@ -164,27 +157,20 @@ def ask_before_removing(id: UUID) -> ResponseReturnValue:
 def remove(id: UUID) -> ResponseReturnValue:
     if id == current_session().membership_id:
         return redirect(url_for("account_pages.show_leave"), 303)
-    form = RemovalForm()
+    form = VersionedForm()
     member = team.get(db.session(), current_tenant_id(), id)
-    wanted = form.read(DeleteQuery, {"version": _version(form)}) if form.is_sent() else None
-    if wanted is None:
+    if not form.is_sent():
         return _show_removal(member, form)
     email = member.user.email
     try:
-        team.remove(db.session(), current_membership(), id, wanted.version)
+        team.remove(db.session(), current_membership(), id, form.sent_version())
     except (Conflict, Forbidden) as refusal:
         return _show_removal(_refused(form, id, refusal), form, refusal)[0], refusal.status
     note(f"{email} is removed from the team, and signed out.")
     return redirect(url_for("team_pages.show_list"), 303)
 
 
-def _version(form: MemberForm | RemovalForm) -> int | str:
-    """The version that the form was made for; what is none is refused by whoever reads it."""
-    text = form.text("version")
-    return int(text) if text.isdecimal() else text
-
-
-def _refused(form: MemberForm | RemovalForm, member_id: UUID, refusal: Problem) -> Membership:
+def _refused(form: VersionedForm, member_id: UUID, refusal: Problem) -> Membership:
     """The member as it is now, for the form to be shown again beside it, and sent again knowingly."""
     db.session.rollback()
     member = team.get(db.session(), current_tenant_id(), member_id)
@@ -210,7 +196,7 @@ def _show_member(member: Membership, form: MemberForm, refusal: Problem | None =
     return page_with(form, "dashboard/team/member.html", **_facts(member, refusal))
 
 
-def _show_removal(member: Membership, form: RemovalForm, refusal: Problem | None = None) -> tuple[str, int]:
+def _show_removal(member: Membership, form: VersionedForm, refusal: Problem | None = None) -> tuple[str, int]:
     return page_with(form, "dashboard/team/remove.html", **_facts(member, refusal))
 
 

@@ -8,7 +8,7 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from app.dashboard import cookie
-from app.dashboard.forms import Form
+from app.dashboard.forms import Form, warn_of_button
 from app.dashboard.pages import pages_of
 from app.errors import NotFound
 from app.extensions import db
@@ -38,6 +38,7 @@ def go_to(tenant_id: UUID) -> ResponseReturnValue:
     if tenant_id not in choices:
         raise NotFound("There is no such tenant, or it is not the user's.")
     if not Form().is_sent():
+        warn_of_button()
         return redirect(url_for("tenants_pages.show_list"), 303)
     if tenant_id != before.tenant_id:
         db.session.commit()
