@@ -261,11 +261,41 @@ def test_a_rotation_on_top_of_one_in_another_tab_is_told(app, alice_visits, hook
     first = with_password(app, page)
     page = alice_visits.send(tab, "Make a new password", 422)
     assert "It was changed meanwhile" in page.messages
-    assert "There is a password from before the last change" in page.messages
     assert first.deliver().status_code == 201
     page = alice_visits.send(page, "Make a new password")
     assert page.title == "New webhook password for HQ"
     assert hook.deliver().status_code == 401
+
+
+def statuses(*hooks: Hook) -> list[int]:
+    return [one.deliver().status_code for one in hooks]
+
+
+def test_of_two_passwords_the_page_says_which_one_ends_and_that_is_the_one_that_is_refused(app, alice_visits, hook):
+    address = f"{page_of(hook)}/webhook-password"
+    assert "Two passwords work" not in alice_visits.open(address).text
+    assert statuses(hook) == [201]
+    lost = with_password(app, alice_visits.send(alice_visits.open(address), "Make a new password"))
+    page = alice_visits.open(address)
+    assert "one of them stops working now, whatever you choose: the newest, which the phone system has not" in page.text
+    assert "The one before it works on for as long as you choose, and until" in page.text
+    entered = with_password(app, alice_visits.send(page, "Make a new password", keep_previous_hours="1"))
+    assert timedelta(hours=23) < stored(app).previous_webhook_password_expires_at - now() < timedelta(hours=24)
+    assert statuses(hook, lost, entered) == [200, 401, 200]
+    page = alice_visits.open(address)
+    assert "whatever you choose: the one from before the last change. The newest, which the phone system" in page.text
+    newest = with_password(app, alice_visits.send(page, "Make a new password"))
+    assert statuses(hook, entered, newest) == [401, 200, 200]
+
+
+@on_sqlite
+def test_no_password_works_on_where_the_page_says_that_both_stop(app, alice_visits, hook):
+    address = f"{page_of(hook)}/webhook-password"
+    lost = with_password(app, alice_visits.send(alice_visits.open(address), "Make a new password"))
+    page = alice_visits.open(address)
+    assert "with “Not at all” it stops now, too" in page.text
+    newest = with_password(app, alice_visits.send(page, "Make a new password", keep_previous_hours="0"))
+    assert statuses(hook, lost, newest) == [401, 401, 201]
 
 
 def test_deleting_names_it_and_leaves_its_records(app, alice_visits, hook):
