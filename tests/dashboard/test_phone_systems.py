@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from app.audit.models import AuditEvent
 from app.calls.models import Call
@@ -111,6 +111,67 @@ def test_waiting_ends_with_the_first_record_which_is_shown(app, alice_visits):
     assert "+442071234567" in fragment.text
     assert "data-live" not in fragment.text
     assert fragment.headers["Cache-Control"] == "no-store"
+
+
+def test_who_waits_is_told_why_nothing_comes_and_that_is_over_with_the_first_record(app, alice_visits):
+    page = add(alice_visits)
+    live = page.soup.select_one("[data-live]")["data-live"]
+    hook = with_password(app, page)
+
+    def card():
+        return " ".join(alice_visits.client.get(live).text.split())
+
+    assert "refused" not in card()
+    assert hook.deliver(credentials=("", "wrong")).status_code == 401
+    assert "was refused: the user name or the password is wrong" in card()
+    assert hook.deliver(b"src=1").status_code == 422
+    told = card()
+    assert "It delivers, but not what Asterisk / FreePBX sends: is the kind right?" in told
+    assert "was refused: uniqueid is missing." in told
+    assert "data-live" in told
+    assert hook.deliver().status_code == 201
+    assert "A call record has come" in card()
+    assert "refused" not in card()
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("options", "sentence", "counted"),
+    [
+        (
+            {"credentials": ("", "wrong")},
+            "the user name or the password was wrong",
+            "with a wrong user name or password",
+        ),
+        (
+            {"body": b"<cdr/>", "content_type": "application/xml"},
+            "It delivers, but not what Asterisk / FreePBX sends: is the kind right?",
+            "that Asterisk / FreePBX does not send (it is of another content type)",
+        ),
+    ],
+)
+def test_a_refusal_shows_at_once_and_again_where_it_was_mended_in_between(
+    alice_visits, hook, options, sentence, counted
+):
+    for _ in range(2):
+        hook.deliver(**options)
+        for address in (page_of(hook), LIST, "/overview"):
+            alice_visits.open(address)
+        assert sentence in alice_visits.open(LIST).text
+        assert f"1 delivery {counted}, from 127.0.0.1" in alice_visits.open(page_of(hook)).text
+        assert hook.deliver().status_code in (200, 201)
+        hook.deliver(captured_body("asterisk/busy.http"))
+        page = alice_visits.open(LIST)
+        assert sentence not in page.text
+        assert "Fine" in page.text
+        forget_records(hook)
+
+
+def forget_records(hook: Hook):
+    """So that the next that it delivers is one again."""
+    with in_database(hook.app):
+        db.session.execute(delete(Call))
+        db.session.commit()
 
 
 @on_sqlite
