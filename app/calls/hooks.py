@@ -98,7 +98,7 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
         refusal_is_recorded()
         raise
     enter_tenant_scope(sender.tenant_id)
-    act_as(Actor("phone_system", sender.phone_system_id))
+    act_as(Actor("phone_system", sender.phone_system_id, sender.name))
     budget.spend_for(sender.tenant_id)
     tally.count(tally.Kind("secret.used", SUCCESS, sender.tenant_id, sender.phone_system_id, _which_password(sender)))
     return sender

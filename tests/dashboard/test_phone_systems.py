@@ -380,7 +380,7 @@ def test_an_edit_changes_what_was_typed_and_nothing_else(app, alice_visits, hook
     assert hook.deliver().status_code == 201
     with in_database(app):
         event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "phone_system.updated")).one()
-        assert event.details == {"fields": ["name", "time_zone"]}
+        assert event.details == {"name": "Branch", "fields": ["name", "time_zone"]}
 
 
 @on_sqlite
