@@ -135,8 +135,8 @@ ChangedBy = Annotated[
     str | None,
     Field(
         examples=["ada@acme.example"],
-        description="Who last set or removed it: an e-mail address, or the name of an API key, as it was then; null if "
-        "that is not known",
+        description="Who last set or removed it: an e-mail address, or the name of an API key, as it was then, or "
+        "`the operator` of the service; null if that is not known",
     ),
 ]
 """Of a secret that people set."""

@@ -27,6 +27,11 @@ class Noun:
     full: dict[str, Any]
     change: dict[str, Any]  # one that does not touch where the secret is sent
 
+    @property
+    def named_by(self) -> tuple[str, ...]:
+        """What people tell one by."""
+        return ("name",) if "name" in self.minimal else ("provider", "mode")
+
     def create(self, person: Person, **more: Any) -> dict[str, Any]:
         answer = person.client.post(self.url, json=self.minimal | more)
         assert answer.status_code == 201, answer.json
@@ -158,13 +163,13 @@ def test_who_moves_where_a_secret_is_sent_has_removed_it(alice, noun):
     assert (moved[f"{noun.secret}_set"], moved[f"{noun.secret}_changed_by"]) == (False, "Deployment")
 
 
-def test_what_the_operator_sets_is_under_the_operators_name(app, alice, noun, monkeypatch):
+def test_what_the_operator_sets_is_the_operators_and_not_an_account_of_the_server(app, alice, noun, monkeypatch):
     monkeypatch.setattr("getpass.getuser", lambda: "root")
     with in_database(app):
         (service,) = [one for one in (phone_systems, payment_accounts, api_credentials) if one.model is noun.model]
         made = service.create(db.session(), alice.tenant_id, noun.minimal | {noun.secret: "hunter2"})
         location = f"{noun.url}/{made.id}"
-    assert alice.client.get(location).json[f"{noun.secret}_changed_by"] == "root"
+    assert alice.client.get(location).json[f"{noun.secret}_changed_by"] == "the operator"
 
 
 def test_every_secret_that_can_be_sent_is_guarded_and_what_cannot_is_not(client):
@@ -192,6 +197,18 @@ def test_an_empty_change_changes_nothing(alice, noun):
     assert alice.client.patch(created["location"], json={}).json.items() <= created.items()
     told = alice.client.get("/api/audit-events", query_string={"object_id": created["id"]}).json["items"]
     assert [event["action"].partition(".")[2] for event in told] == ["created"]
+
+
+def test_the_trail_has_what_people_call_it_also_when_it_is_gone(alice, noun):
+    created = noun.create(alice)
+    alice.client.patch(created["location"], json=noun.change)
+    called = {name: (created | noun.change)[name] for name in noun.named_by}
+    alice.client.delete(created["location"])
+    told = alice.client.get("/api/audit-events", query_string={"object_id": created["id"]}).json["items"]
+    assert [event["action"].partition(".")[2] for event in told] == ["deleted", "updated", "created"]
+    assert told[0]["details"] == called
+    assert told[1]["details"] == called | {"fields": sorted(noun.change)}
+    assert told[2]["details"].items() >= {name: created[name] for name in noun.named_by}.items()
 
 
 def test_what_is_deleted_is_gone(app, alice, noun):

@@ -51,6 +51,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "secret.used": "used a stored secret",
         "calls.exported": "downloaded call records",
         "delivery.refused": "delivered with wrong webhook credentials",
+        "delivery.unreadable": "delivered something that is no call record of its kind of phone system",
     },
     "Refused requests": {
         "request.not_authenticated": "asked for something without signing in",

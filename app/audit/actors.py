@@ -19,6 +19,11 @@ class Actor:
     id: UUID | None = None
     name: str = ""
 
+    @property
+    def known_as(self) -> str | None:
+        """What a tenant is told of who did something; None if that is not known."""
+        return "the operator" if self.type == "operator" else self.name or None
+
 
 ANONYMOUS: Final = Actor("anonymous")
 

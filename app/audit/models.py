@@ -29,13 +29,13 @@ class AuditEvent(TenantOwned, Model):
         tenant_key(),
         CheckConstraint("outcome IN ('success', 'refused')", name="outcome"),
         CheckConstraint("count > 0", name="count"),
-        Index(  # for the last refusal of a phone system's deliveries
+        Index(  # for the last of a phone system's deliveries that was refused
             None,
             "tenant_id",
             "object_id",
             "id",
-            postgresql_where=text("action = 'delivery.refused'"),
-            sqlite_where=text("action = 'delivery.refused'"),
+            postgresql_where=text("action IN ('delivery.refused', 'delivery.unreadable')"),
+            sqlite_where=text("action IN ('delivery.refused', 'delivery.unreadable')"),
         ),
     )
 

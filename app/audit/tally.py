@@ -6,7 +6,8 @@ process, and stored as one event with their number and the first and last time: 
 when the process ends. A process that is killed loses the number, not the fact.
 
 Where storing the first would tell a stranger something, by the time that it takes, that one waits too: for a minute,
-and then for a request of somebody who is authenticated. What could not be stored waits for the same.
+and then for a request of somebody who is authenticated. What could not be stored waits for the same. Who looks at what
+it is about does not wait: that is stored before they see it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Collection, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -108,6 +110,12 @@ class Tally:
                 return self._take_waiting()
             return []
 
+    def take_of(self, tenant_id: UUID, actions: Collection[str]) -> list[_Counted]:
+        """What was counted of these actions of a tenant."""
+        with self._lock:
+            keys = {key for key in self._following if key[0].tenant_id == tenant_id and key[0].action in actions}
+            return self._take_these(keys)
+
     def take(self) -> list[_Counted]:
         """All that was counted. From here on counting begins anew."""
         with self._lock:
@@ -119,13 +127,17 @@ class Tally:
         return taken
 
     def _take_waiting(self) -> list[_Counted]:
+        return self._take_these(self._waiting)
+
+    def _take_these(self, keys: Set[_Key]) -> list[_Counted]:
         """Those that follow in this hour are not the first any more."""
         taken = []
-        for key in self._waiting:
+        for key in keys:
             following, self._following[key] = self._following[key], None
             if following is not None:
                 taken.append((*key, following))
-        self._waiting, self._waiting_since = set(), None
+        self._waiting = self._waiting - keys
+        self._waiting_since = self._waiting_since if self._waiting else None
         return taken
 
     def _key(self, kind: Kind, origin: Origin) -> _Key:
@@ -171,6 +183,12 @@ def count(kind: Kind, *, at_once: bool = True) -> None:
 def store_due() -> None:
     """Store what is due, in passing. Whoever is not authenticated does not see what waits by the time that it takes."""
     _store_all(_tally().take_due(waiting=Origin.now().actor != ANONYMOUS))
+
+
+def store_of(tenant_id: UUID, actions: Collection[str]) -> None:
+    """Store what was counted of these actions of a tenant: before somebody who may know of it reads anything, because
+    what the session holds is rolled back."""
+    _store_all(_tally().take_of(tenant_id, actions))
 
 
 def store_counted() -> None:

@@ -7,21 +7,21 @@ from typing import Any, Final
 
 from apiflask import APIBlueprint
 from flask import Response, request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from app.audit import tally
 from app.audit.actors import Actor, act_as
 from app.audit.requests import refusal_is_recorded
 from app.audit.service import REFUSED, SUCCESS
 from app.calls import throttle
-from app.calls.description import RESPONSES, request_body
+from app.calls.description import FIELDS, RESPONSES, request_body
 from app.calls.service import store_records
 from app.errors import problem
 from app.extensions import db
 from app.limits import budget
 from app.limits.budget import costs
 from app.limits.counting import client_network
-from app.phone_systems.vendors import VENDORS, MalformedDelivery, UnreadableDelivery
+from app.phone_systems.vendors import VENDORS, CallRecord, MalformedDelivery, UnreadableDelivery
 from app.phone_systems.webhook import Sender, WrongCredentials, authenticate
 from app.tenancy import enter_tenant_scope
 from app.web import read_body
@@ -43,17 +43,41 @@ api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
 def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, Any], int]:
     """Authenticate first: who has no credentials learns nothing but that."""
     sender = _sign_in(subdomain, phone_system_id)
-    vendor = VENDORS.get(sender.vendor)
-    if vendor is None or request.mimetype not in vendor.CONTENT_TYPES:
-        raise UnsupportedMediaType("Not a content type that this kind of phone system delivers.")
     try:
-        records = vendor.parse(request.mimetype, read_body(MAXIMUM_BODY_BYTES), sender.time_zone)
+        records = _read(sender)
+    except UnsupportedMediaType:
+        _note_unreadable(sender, "it is of another content type")
+        raise
+    except RequestEntityTooLarge:
+        _note_unreadable(sender, "it is larger than 64 KiB")
+        raise
     except UnreadableDelivery as unreadable:
+        _note_unreadable(sender, _reason(unreadable))
         malformed = isinstance(unreadable, MalformedDelivery)
         status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
         return problem(status, "The delivery is not understood, nothing was stored: see errors.", unreadable.errors)
     stored = store_records(db.session(), sender.tenant_id, sender.phone_system_id, records)
     return {"ids": stored.ids, "new": stored.new}, HTTPStatus.CREATED if stored.new else HTTPStatus.OK
+
+
+def _read(sender: Sender) -> list[CallRecord]:
+    """The call records in the body. Raises UnsupportedMediaType, RequestEntityTooLarge and UnreadableDelivery."""
+    vendor = VENDORS.get(sender.vendor)
+    if vendor is None or request.mimetype not in vendor.CONTENT_TYPES:
+        raise UnsupportedMediaType("Not a content type that this kind of phone system delivers.")
+    return vendor.parse(request.mimetype, read_body(MAXIMUM_BODY_BYTES), sender.time_zone)
+
+
+def _note_unreadable(sender: Sender, reason: str) -> None:
+    """For the audit trail, and for who waits for a record. reason: in our words, with nothing that was delivered."""
+    details = (("reason", reason),)
+    tally.count(tally.Kind("delivery.unreadable", REFUSED, sender.tenant_id, sender.phone_system_id, details))
+
+
+def _reason(unreadable: UnreadableDelivery) -> str:
+    """The first thing that is wrong. A field that we do not know is not named: the name was delivered, too."""
+    first = unreadable.errors[0]
+    return f"{first['field'] if first['field'] in FIELDS else 'a field' if first['field'] else 'it'} {first['message']}"
 
 
 def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
@@ -74,7 +98,7 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
         refusal_is_recorded()
         raise
     enter_tenant_scope(sender.tenant_id)
-    act_as(Actor("phone_system", sender.phone_system_id))
+    act_as(Actor("phone_system", sender.phone_system_id, sender.name))
     budget.spend_for(sender.tenant_id)
     tally.count(tally.Kind("secret.used", SUCCESS, sender.tenant_id, sender.phone_system_id, _which_password(sender)))
     return sender

@@ -62,6 +62,11 @@ _TROUBLES: Final = {
         "were refused: with wrong passwords.",
         "Check it",
     ),
+    "unreadable": (
+        "delivers, but not what its kind sends: is the kind right?",
+        "deliver, but not what their kinds send.",
+        "Check it",
+    ),
     "silent": ("has been silent for more than 3 days.", "have been silent for more than 3 days.", "Look at it"),
     "new": ("has not delivered yet.", "have not delivered yet.", "Set it up"),
 }

@@ -11,7 +11,7 @@ from flask import render_template
 from app.database import now
 from app.extensions import db
 from app.mail.delivery import delivery
-from app.phone_systems import arrivals
+from app.phone_systems import arrivals, health
 from app.phone_systems.models import PhoneSystem
 from app.phone_systems.service import WEBHOOK_USERNAME
 from app.phone_systems.vendors import PASSWORD_HERE, VENDORS
@@ -28,16 +28,19 @@ def instructions(phone_system: PhoneSystem, password: str = PASSWORD_HERE) -> Ma
 
 
 def waiting(phone_system: PhoneSystem, since: datetime) -> Mapping[str, Any]:
-    """For templates: what has come since then, and whether to ask again..
+    """For templates: what has come since then, and whether to ask again.
 
-    again: from when to ask on; None if what was waited for is here, or it took too long, which is is_over.
+    refusal: the last, if it came since then, and after the record. again: from when to ask on; None if what was waited
+    for is here, or it took too long, which is is_over.
     """
     record = arrivals.newest_record(db.session(), phone_system.tenant_id, phone_system.id, since)
+    state = health.get(db.session(), phone_system.tenant_id, phone_system.id)
     used_at = password_used_at(phone_system)
     is_done = record is not None and (used_at is not None or not in_grace(phone_system))
     is_over = not is_done and now() > since + LONGEST_WAIT
     return {
         "record": record,
+        "refusal": state.refusal_after(record.received_at if record is not None else since),
         "in_grace": in_grace(phone_system),
         "used_at": used_at,
         "is_over": is_over,
@@ -63,6 +66,7 @@ def show_password(phone_system: PhoneSystem, password: str, *, is_new: bool) -> 
         phone_system=phone_system,
         password=password,
         is_new=is_new,
+        vendor=VENDORS[phone_system.vendor].LABEL,
         waiting=waiting(phone_system, now()),
         **instructions(phone_system, password),
     )

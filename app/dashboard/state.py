@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -79,9 +80,14 @@ def connections_of(tenant_id: UUID) -> Connections:
 
 def name_of(row: Any) -> str:
     """What people call it."""
-    if isinstance(row, PaymentAccount):
-        return f"{PROVIDERS.get(row.provider, row.provider)} ({row.mode})"
-    return str(row.name)
+    return name_in(payment_accounts.named(row) if isinstance(row, PaymentAccount) else {"name": row.name})
+
+
+def name_in(named: Mapping[str, str]) -> str:
+    """The same, of what the audit trail has; "" for nothing."""
+    if "mode" in named and "provider" in named:
+        return f"{PROVIDERS.get(named['provider'], named['provider'])} ({named['mode']})"
+    return str(named.get("name", ""))
 
 
 def _payment_account(row: PaymentAccount) -> Connection:

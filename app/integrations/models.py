@@ -10,5 +10,6 @@ class Integration(TenantOwned, Timestamps, Versioned):
     """A tenant's own row that its owners and admins change.
 
     Beside each secret that they set, a model has ``<secret>_changed_by``: who last set or removed it, by the e-mail
-    address or the name that they had then. None where that is not known, as in rows of older releases.
+    address or the name that they had then, or "the operator". None where that is not known, as in rows of older
+    releases.
     """

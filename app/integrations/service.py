@@ -3,7 +3,7 @@ sent somewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -33,13 +33,16 @@ class Notice:
 class Integrations(Generic[T]):
     """One kind of integration. Every method sees the rows of the one tenant that it is given.
 
-    noun: what the audit trail calls one. secret: the encrypted attribute that is sent somewhere. sent_to: the
-    attributes that say where. secrets: every encrypted attribute that people set, of each of which the row says who
-    did. guarded: secrets and where one is sent: whoever changes one of them has to have proved lately who they are.
+    noun: what the audit trail calls one. named_by: the attributes that people tell one by. secret: the encrypted
+    attribute that is sent somewhere. sent_to: the attributes that say where. secrets: every encrypted attribute that
+    people set, of each of which the row says who did. guarded: secrets and where one is sent: whoever changes one of
+    them has to have proved lately who they are.
     """
 
-    def __init__(self, model: type[T], noun: str, *, secret: str, sent_to: Sequence[str]) -> None:
-        self.model, self.noun, self.secret, self.sent_to = model, noun, secret, sent_to
+    def __init__(
+        self, model: type[T], noun: str, *, secret: str, sent_to: Sequence[str], named_by: Sequence[str] = ("name",)
+    ) -> None:
+        self.model, self.noun, self.secret, self.sent_to, self.named_by = model, noun, secret, sent_to, named_by
         self._listing = Listing(select(model).where(model.tenant_id == bindparam("tenant_id")), model.id)
         stored = [column.key.rpartition("_changed_by") for column in inspect(model).columns]
         self.secrets = frozenset(attribute for attribute, is_secret, _ in stored if is_secret)
@@ -83,6 +86,11 @@ class Integrations(Generic[T]):
             raise NotFound("There is nothing here under this id.")
         return row
 
+    def find(self, session: Session, tenant_id: UUID, ids: Collection[UUID]) -> list[T]:
+        """The rows with these ids; those that there are none with are left out."""
+        wanted = select(self.model).where(self.model.tenant_id == tenant_id, self.model.id.in_(ids))
+        return list(session.scalars(wanted)) if ids else []
+
     def _get_to_change(self, session: Session, tenant_id: UUID, row_id: UUID, version: int | None) -> T:
         row = self.get(session, tenant_id, row_id, to_change=True)
         if version not in (None, row.version):
@@ -121,7 +129,7 @@ class Integrations(Generic[T]):
         """Note in the row who it is that sets, replaces or removes secrets with these values."""
         for name in self.secrets & values.keys():
             if values[name] is not None or getattr(row, f"{name}_set"):
-                setattr(row, f"{name}_changed_by", Origin.now().actor.name or None)
+                setattr(row, f"{name}_changed_by", Origin.now().actor.known_as)
 
     def delete(self, session: Session, tenant_id: UUID, row_id: UUID, version: int | None = None) -> None:
         """Raises :class:`~app.errors.NotFound` and, for another ``version``, :class:`~app.errors.Conflict`."""
@@ -132,9 +140,13 @@ class Integrations(Generic[T]):
         session.commit()
 
     def _record(self, session: Session, row: T, verb: str, fields: Iterable[str] = ()) -> None:
-        """Which fields were set, and no value."""
-        details = {"fields": sorted(fields)} if fields else {}
-        audit.record(session, f"{self.noun}.{verb}", object_id=row.id, details=details)
+        """Which fields were set, and no value but what people call it."""
+        details: dict[str, Any] = {"fields": sorted(fields)} if fields else {}
+        audit.record(session, f"{self.noun}.{verb}", object_id=row.id, details=self.named(row) | details)
+
+    def named(self, row: T) -> dict[str, str]:
+        """For the audit trail, what people call it: the row may be gone when somebody reads that."""
+        return {name: getattr(row, name) for name in self.named_by}
 
     def detach(self, session: Session, row: T) -> None:
         """Part what outlives the row from it, before it is deleted. Not committed here."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from app.integrations.service import Integrations
 from app.payments.models import PaymentAccount
 
-payment_accounts = Integrations(PaymentAccount, "payment_account", secret="client_secret", sent_to=["provider", "mode"])
+payment_accounts = Integrations(
+    PaymentAccount,
+    "payment_account",
+    secret="client_secret",
+    sent_to=["provider", "mode"],
+    named_by=["provider", "mode"],
+)
 
 
 def attention(account: PaymentAccount) -> list[str]:

@@ -83,4 +83,5 @@ def end_grace(id: UUID, query_data: DeleteQuery) -> tuple[str, int]:
 @api.doc(summary="Show when a phone system last delivered, and was last refused")
 @costs(10)
 def show_health(id: UUID) -> HealthOut:
+    health.catch_up(current_tenant_id())
     return HealthOut.model_validate(health.get(db.session(), current_tenant_id(), id))

@@ -7,6 +7,7 @@ from typing import Final
 
 from app.phone_systems.health import Health
 from app.phone_systems.models import PhoneSystem
+from app.phone_systems.vendors import VENDORS
 
 SILENT_AFTER: Final = timedelta(days=3)  # a weekend is no trouble
 REFUSED_LATELY: Final = timedelta(hours=24)
@@ -14,6 +15,7 @@ REFUSED_LATELY: Final = timedelta(hours=24)
 _SENTENCES: Final = {
     "closed": "It has no webhook password: everything that it delivers is refused.",
     "refused": "What it last delivered was refused: the user name or the password was wrong.",
+    "unreadable": "It delivers, but not what {kind} sends: is the kind right?",
     "silent": "No call record has come for more than 3 days.",
     "new": "No call record has come yet.",
 }
@@ -22,15 +24,15 @@ _SENTENCES: Final = {
 def attention(phone_system: PhoneSystem, health: Health | None, moment: datetime) -> list[str]:
     """Sentences for people, the most urgent first; none if all is well. health, moment: see below."""
     found = trouble(phone_system, health, moment)
-    sentences = [_SENTENCES[found]] if found else []
+    sentences = [_SENTENCES[found].format(kind=VENDORS[phone_system.vendor].LABEL)] if found else []
     if phone_system.base_url is not None and not phone_system.password_set:
         sentences.append("There is no password to sign in to its API with.")
     return sentences
 
 
 def trouble(phone_system: PhoneSystem, health: Health | None, moment: datetime) -> str:
-    """What is wrong between a phone system and us: closed, refused, silent or new; "" for nothing. It is the cause
-    rather than what comes of it.
+    """What is wrong between a phone system and us: closed, refused, unreadable, silent or new; "" for nothing. It is
+    the cause rather than what comes of it.
 
     health: None for a phone system that was deleted in this very moment. moment: now, aware.
     """
@@ -39,9 +41,9 @@ def trouble(phone_system: PhoneSystem, health: Health | None, moment: datetime) 
     if not phone_system.webhook_password_set:
         return "closed"
     delivered = health.last_delivery_at
-    refused = health.last_refusal.last_at if health.last_refusal is not None else None
-    if refused is not None and moment - refused < REFUSED_LATELY and (delivered is None or delivered < refused):
-        return "refused"
+    refusal = health.refusal_after(delivered)
+    if refusal is not None and moment - refusal.last_at < REFUSED_LATELY:
+        return "refused" if refusal.unreadable is None else "unreadable"
     if delivered is None:
         return "new"
     return "silent" if moment - delivered > SILENT_AFTER else ""

@@ -1,5 +1,5 @@
-"""How phone systems are: when each last delivered, and was last refused. Found by index, however many calls and events
-there are."""
+"""How phone systems are: when each last delivered, and what of it was last refused. Found by index, however many calls
+and events there are."""
 
 from __future__ import annotations
 
@@ -12,33 +12,51 @@ from uuid import UUID
 from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
+from app.audit import tally
 from app.audit.models import AuditEvent
 from app.calls.models import Call
 from app.errors import NotFound
 from app.phone_systems.models import PhoneSystem
 
+UNREADABLE: Final = "delivery.unreadable"
+REFUSALS: Final = ("delivery.refused", UNREADABLE)
+
 
 @dataclass(frozen=True)
 class Refusal:
-    """Deliveries with wrong credentials that the audit trail has as one event. address: of the network that they came
-    from."""
+    """Deliveries that were refused for one cause, which the audit trail has as one event.
+
+    address: of the network that they came from. unreadable: what was wrong with what they brought, such as
+    ``uniqueid is missing``; None where the credentials were wrong.
+    """
 
     first_at: datetime
     last_at: datetime
     address: str | None
     count: int
+    unreadable: str | None = None
 
 
 @dataclass(frozen=True)
 class Health:
     """last_delivery_at: when the newest record came that a PBX delivered. None for never.
 
-    last_refusal: as the audit trail has it: about a minute later, and those that follow in the same hour when that is
-    over. See :mod:`app.audit.tally`.
+    last_refusal: as the audit trail has it; see :func:`catch_up`.
     """
 
     last_delivery_at: datetime | None
     last_refusal: Refusal | None
+
+    def refusal_after(self, moment: datetime | None) -> Refusal | None:
+        """The last refusal, if it came later than that; None is before everything."""
+        refusal = self.last_refusal
+        return refusal if refusal is not None and (moment is None or moment < refusal.last_at) else None
+
+
+def catch_up(tenant_id: UUID) -> None:
+    """Before somebody of the tenant is told how its phone systems are: have the refusals in the audit trail that this
+    process has only counted. To be called first: what the session holds is rolled back."""
+    tally.store_of(tenant_id, REFUSALS)
 
 
 def get(session: Session, tenant_id: UUID, phone_system_id: UUID) -> Health:
@@ -66,6 +84,7 @@ def _refusal(event: AuditEvent) -> Refusal:
         datetime.fromisoformat(last) if last else event.occurred_at,
         event.address,
         event.count,
+        event.details.get("reason", "") if event.action == UNREADABLE else None,
     )
 
 
@@ -87,7 +106,7 @@ def _newest() -> Select[UUID, datetime, UUID]:
         .where(
             AuditEvent.tenant_id == PhoneSystem.tenant_id,
             AuditEvent.object_id == PhoneSystem.id,
-            AuditEvent.action == bindparam("action", "delivery.refused", literal_execute=True),
+            AuditEvent.action.in_(bindparam("actions", REFUSALS, expanding=True, literal_execute=True)),
         )
         .order_by(AuditEvent.id.desc())
         .limit(1)

@@ -163,6 +163,10 @@ class RefusalOut(Output):
         examples=["203.0.113.7"], description="The network that they came from: an IPv4 address, or an IPv6 /64"
     )
     count: int = Field(examples=[3], description="How many they were")
+    unreadable: str | None = Field(
+        examples=["uniqueid is missing"],
+        description="What was wrong with what was delivered; null if the credentials were wrong",
+    )
 
 
 class HealthOut(Output):
@@ -170,6 +174,6 @@ class HealthOut(Output):
         description="When the newest call record was delivered; null if there is none"
     )
     last_refusal: RefusalOut | None = Field(
-        description="Deliveries with wrong credentials, as the audit trail has them: a minute later, and those that "
-        "follow in the same hour when it is over; null if there were none"
+        description="The last deliveries that were refused: their credentials were wrong, or what they brought was not "
+        "understood; null if there were none"
     )

@@ -75,7 +75,7 @@ class PhoneSystems(Integrations[PhoneSystem]):
         self.note_who(row, values)
         row.webhook_password = values["webhook_password"]
         until = row.previous_webhook_password_expires_at
-        details = {"previous_accepted_until": until.isoformat() if until else None}
+        details = self.named(row) | {"previous_accepted_until": until.isoformat() if until else None}
         audit.record(session, "webhook_password.rotated", object_id=row.id, details=details)
         session.commit()
         return row, generated
@@ -89,7 +89,7 @@ class PhoneSystems(Integrations[PhoneSystem]):
         row = self._get_to_change(session, tenant_id, row_id, version)
         if row.previous_webhook_password_set:
             row.previous_webhook_password = None
-            audit.record(session, "previous_webhook_password.removed", object_id=row.id)
+            audit.record(session, "previous_webhook_password.removed", object_id=row.id, details=self.named(row))
         session.commit()
         return row
 

@@ -47,11 +47,13 @@ class WrongCredentials(Unauthenticated):
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A phone system that has signed in. ``time_zone`` is that of its clock; ``secret`` the name of the column whose
-    password it sent, ``secret_changed_at`` when that got there, if it is known."""
+    """A phone system that has signed in. ``name`` is what people call it; ``time_zone`` is that of its clock;
+    ``secret`` the name of the column whose password it sent, ``secret_changed_at`` when that got there, if it is known.
+    """
 
     phone_system_id: UUID
     tenant_id: UUID
+    name: str
     vendor: str
     time_zone: ZoneInfo
     secret: str
@@ -63,6 +65,7 @@ class _Stored(NamedTuple):
 
     id: UUID
     tenant_id: UUID
+    name: str
     vendor: str
     time_zone: str
     webhook_username: str | None
@@ -104,6 +107,7 @@ def authenticate(
     return Sender(
         stored.id,
         stored.tenant_id,
+        stored.name,
         stored.vendor,
         ZoneInfo(stored.time_zone),
         f"phone_systems.{used}",
@@ -144,6 +148,7 @@ _FIND: Final = (
     select(
         _PHONE_SYSTEMS.c.id,
         _PHONE_SYSTEMS.c.tenant_id,
+        _PHONE_SYSTEMS.c.name,
         _PHONE_SYSTEMS.c.vendor,
         func.coalesce(_PHONE_SYSTEMS.c.time_zone, _TENANTS.c.time_zone),
         _PHONE_SYSTEMS.c.webhook_username,
@@ -177,7 +182,7 @@ def _decoy() -> _Stored:
         contexts = [Context(f"phone_systems.{name}", str(NOBODY), str(NOBODY)) for name in (CURRENT, PREVIOUS)]
         current, previous = (sealed.seal(encryption.keyring.primary, context, bytes(24)) for context in contexts)
         current_app.extensions["webhook_decoy"] = _Stored(
-            NOBODY, NOBODY, "", "UTC", "", current, None, None, previous, None, None
+            NOBODY, NOBODY, "", "", "UTC", "", current, None, None, previous, None, None
         )
     decoy: _Stored = current_app.extensions["webhook_decoy"]
     return decoy

@@ -58,8 +58,8 @@ def upgrade() -> None:
         op.f("ix_audit_events_tenant_id_object_id_id"),
         "audit_events",
         ["tenant_id", "object_id", "id"],
-        postgresql_where=sa.text("action = 'delivery.refused'"),
-        sqlite_where=sa.text("action = 'delivery.refused'"),
+        postgresql_where=sa.text("action IN ('delivery.refused', 'delivery.unreadable')"),
+        sqlite_where=sa.text("action IN ('delivery.refused', 'delivery.unreadable')"),
     )
     op.execute(FIRST_USED)
 

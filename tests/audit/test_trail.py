@@ -43,7 +43,7 @@ def test_a_change_is_recorded_with_who_what_and_from_where(alice):
         "phone_system.updated",
         "phone_system.deleted",
     ]
-    assert updated["details"] == {"fields": ["name", "password"]}
+    assert updated["details"] == {"name": "HQ", "fields": ["name", "password"]}
     assert updated["actor"] == {"type": "user", "id": str(alice.user_id), "name": alice.email}
     assert (updated["outcome"], updated["address"], updated["count"]) == ("success", "127.0.0.1", 1)
     assert updated["request_id"] != deleted["request_id"]
@@ -147,6 +147,7 @@ def test_each_use_of_a_webhook_password_is_counted_by_address_and_outcome(app, a
     assert first["details"].pop("changed_at")
     assert first["details"] == {"secret": "phone_systems.webhook_password", "purpose": "delivery"}
     assert first["object_id"] in hook.path
+    assert first["actor"] == {"type": "phone_system", "id": first["object_id"], "name": "HQ"}
     (refused,) = events(alice.client, action="delivery.refused")
     assert (refused["address"], refused["outcome"]) == ("203.0.113.9", "refused")
 

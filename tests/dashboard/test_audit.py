@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import insert, select, update
 
-from app.audit import actions
+from app.audit import actions, tally
 from app.audit.models import AuditEvent
 from app.database import now, uuid7
 from app.extensions import db
@@ -74,12 +74,12 @@ def test_what_happened_is_told_in_sentences_newest_first(app, alice, alice_visit
     page = alice_visits.open("/audit")
     assert sentences(page)[:3] == [
         "The operator of this service let the organisation in again",
-        "API key “Wallboard” added a phone system",
+        "API key “Wallboard” added a phone system “PBX”",
         f"{alice.email} made an API key",
     ]
     assert (
         page.all("tbody td:nth-child(3)")[1]
-        == f"what was set: name, vendor, webhook_password, webhook_username object: {made.json['id']}"
+        == f"what was set: name, kind, webhook password, user name for deliveries object: {made.json['id']}"
     )
     assert page.all("tbody td:nth-child(4)")[0] == "the server itself"
     assert page.all("tbody td:nth-child(4)")[1].startswith("127.0.0.1 request ")
@@ -146,6 +146,39 @@ def test_links_in_the_list_narrow_it_and_keep_the_other_filters(app, alice, alic
     assert (values["outcome"], values["actor_id"]) == ("success", str(stranger))
     (about,) = page.soup.select("tbody td:nth-child(3) a")
     assert alice_visits.open(about["href"]).values("Show")["object_id"] == str(ours)
+
+
+def test_what_it_was_about_is_named_and_linked_while_it_is_there(app, alice, alice_visits):
+    hook = make_hook(app, alice)
+    alice.client.patch(f"/api/phone-systems/{hook.phone_system_id}", json={"name": CANARY})
+    assert hook.deliver().status_code == 201
+    account = alice.client.post("/api/payment-accounts", json={"provider": "paypal", "mode": "live"}).json["id"]
+    credential = alice.client.post("/api/api-credentials", json={"name": "Maps", "provider": "acme"}).json["id"]
+    alice.client.patch(f"/api/api-credentials/{credential}", json={"name": "Routes"})
+    page = alice_visits.open("/audit")
+    assert {link["href"] for link in page.soup.select("tbody a.about")} == {
+        f"/phone-systems/{hook.phone_system_id}",
+        f"/payment-accounts/{account}",
+        f"/api-credentials/{credential}",
+    }
+    assert alice.client.delete(f"/api/payment-accounts/{account}").status_code == 204
+    assert alice.client.delete(f"/api/api-credentials/{credential}").status_code == 204
+    assert hook.deliver(credentials=("", "wrong")).status_code == 401
+    with app.app_context():
+        tally.store_counted()
+    page = alice_visits.open("/audit")
+    assert {link["href"] for link in page.soup.select("tbody a.about")} == {f"/phone-systems/{hook.phone_system_id}"}
+    told = [text.removesuffix(" refused") for text in sentences(page)][:8]
+    assert told == [
+        f"Somebody who is not signed in {actions.WORDS['delivery.refused']} “{CANARY}”",
+        f"{alice.email} deleted an API credential “Routes”",
+        f"{alice.email} deleted a payment account “PayPal (live)”",
+        f"{alice.email} changed an API credential “Routes”",
+        f"{alice.email} added an API credential “Maps”",
+        f"{alice.email} added a payment account “PayPal (live)”",
+        f"Phone system “{CANARY}” used a stored secret",
+        f"{alice.email} changed a phone system “{CANARY}”",
+    ]
 
 
 @on_sqlite

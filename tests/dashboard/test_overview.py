@@ -118,6 +118,16 @@ def test_somebody_else_is_a_member_or_invited(app, alice, bob):
 
 
 @only_sqlite
+def test_why_no_first_record_comes_is_said(app, alice_visits, alice):
+    hook = make_hook(app, alice)
+    assert "refused" not in alice_visits.open("/overview").text
+    assert hook.deliver(credentials=("", "wrong")).status_code == 401
+    assert "was refused: the user name or the password is wrong" in alice_visits.open("/overview").text
+    assert hook.deliver(b"src=1").status_code == 422
+    assert "was refused: uniqueid is missing." in alice_visits.open("/overview").text
+
+
+@only_sqlite
 def test_with_the_first_delivery_the_figures_come(app, alice_visits, alice):
     delivered(app, alice, (0, "answered", 60))
     page = alice_visits.open("/overview")
@@ -239,11 +249,11 @@ def test_phone_systems_that_do_not_deliver_are_named(app, alice_visits, alice):
     make_hook(app, alice, name="Dumb", base_url="https://pbx.acme.example")
     refused = make_hook(app, alice, name="Refused")
     assert refused.deliver(credentials=("", "wrong")).status_code == 401
-    with app.app_context():
-        tally.store_counted()
+    assert make_hook(app, alice, name="Other").deliver(b"src=1").status_code == 422
     assert needed(alice_visits.open("/overview")) == [
         "Closed has no webhook password: all it delivers is refused.",
         "Refused was refused: it signs in with a wrong password.",
+        "Other delivers, but not what its kind sends: is the kind right?",
         "Silent has been silent for more than 3 days.",
         f"Dumb and New {CANARY} have not delivered yet.",
         "Dumb has an address, but no password to sign in there.",

@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from app.audit.models import AuditEvent
 from app.calls.models import Call
@@ -111,6 +111,67 @@ def test_waiting_ends_with_the_first_record_which_is_shown(app, alice_visits):
     assert "+442071234567" in fragment.text
     assert "data-live" not in fragment.text
     assert fragment.headers["Cache-Control"] == "no-store"
+
+
+def test_who_waits_is_told_why_nothing_comes_and_that_is_over_with_the_first_record(app, alice_visits):
+    page = add(alice_visits)
+    live = page.soup.select_one("[data-live]")["data-live"]
+    hook = with_password(app, page)
+
+    def card():
+        return " ".join(alice_visits.client.get(live).text.split())
+
+    assert "refused" not in card()
+    assert hook.deliver(credentials=("", "wrong")).status_code == 401
+    assert "was refused: the user name or the password is wrong" in card()
+    assert hook.deliver(b"src=1").status_code == 422
+    told = card()
+    assert "It delivers, but not what Asterisk / FreePBX sends: is the kind right?" in told
+    assert "was refused: uniqueid is missing." in told
+    assert "data-live" in told
+    assert hook.deliver().status_code == 201
+    assert "A call record has come" in card()
+    assert "refused" not in card()
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("options", "sentence", "counted"),
+    [
+        (
+            {"credentials": ("", "wrong")},
+            "the user name or the password was wrong",
+            "with a wrong user name or password",
+        ),
+        (
+            {"body": b"<cdr/>", "content_type": "application/xml"},
+            "It delivers, but not what Asterisk / FreePBX sends: is the kind right?",
+            "that Asterisk / FreePBX does not send (it is of another content type)",
+        ),
+    ],
+)
+def test_a_refusal_shows_at_once_and_again_where_it_was_mended_in_between(
+    alice_visits, hook, options, sentence, counted
+):
+    for _ in range(2):
+        hook.deliver(**options)
+        for address in (page_of(hook), LIST, "/overview"):
+            alice_visits.open(address)
+        assert sentence in alice_visits.open(LIST).text
+        assert f"1 delivery {counted}, from 127.0.0.1" in alice_visits.open(page_of(hook)).text
+        assert hook.deliver().status_code in (200, 201)
+        hook.deliver(captured_body("asterisk/busy.http"))
+        page = alice_visits.open(LIST)
+        assert sentence not in page.text
+        assert "Fine" in page.text
+        forget_records(hook)
+
+
+def forget_records(hook: Hook):
+    """So that the next that it delivers is one again."""
+    with in_database(hook.app):
+        db.session.execute(delete(Call))
+        db.session.commit()
 
 
 @on_sqlite
@@ -261,11 +322,41 @@ def test_a_rotation_on_top_of_one_in_another_tab_is_told(app, alice_visits, hook
     first = with_password(app, page)
     page = alice_visits.send(tab, "Make a new password", 422)
     assert "It was changed meanwhile" in page.messages
-    assert "There is a password from before the last change" in page.messages
     assert first.deliver().status_code == 201
     page = alice_visits.send(page, "Make a new password")
     assert page.title == "New webhook password for HQ"
     assert hook.deliver().status_code == 401
+
+
+def statuses(*hooks: Hook) -> list[int]:
+    return [one.deliver().status_code for one in hooks]
+
+
+def test_of_two_passwords_the_page_says_which_one_ends_and_that_is_the_one_that_is_refused(app, alice_visits, hook):
+    address = f"{page_of(hook)}/webhook-password"
+    assert "Two passwords work" not in alice_visits.open(address).text
+    assert statuses(hook) == [201]
+    lost = with_password(app, alice_visits.send(alice_visits.open(address), "Make a new password"))
+    page = alice_visits.open(address)
+    assert "one of them stops working now, whatever you choose: the newest, which the phone system has not" in page.text
+    assert "The one before it works on for as long as you choose, and until" in page.text
+    entered = with_password(app, alice_visits.send(page, "Make a new password", keep_previous_hours="1"))
+    assert timedelta(hours=23) < stored(app).previous_webhook_password_expires_at - now() < timedelta(hours=24)
+    assert statuses(hook, lost, entered) == [200, 401, 200]
+    page = alice_visits.open(address)
+    assert "whatever you choose: the one from before the last change. The newest, which the phone system" in page.text
+    newest = with_password(app, alice_visits.send(page, "Make a new password"))
+    assert statuses(hook, entered, newest) == [401, 200, 200]
+
+
+@on_sqlite
+def test_no_password_works_on_where_the_page_says_that_both_stop(app, alice_visits, hook):
+    address = f"{page_of(hook)}/webhook-password"
+    lost = with_password(app, alice_visits.send(alice_visits.open(address), "Make a new password"))
+    page = alice_visits.open(address)
+    assert "with “Not at all” it stops now, too" in page.text
+    newest = with_password(app, alice_visits.send(page, "Make a new password", keep_previous_hours="0"))
+    assert statuses(hook, lost, newest) == [401, 401, 201]
 
 
 def test_deleting_names_it_and_leaves_its_records(app, alice_visits, hook):
@@ -289,7 +380,7 @@ def test_an_edit_changes_what_was_typed_and_nothing_else(app, alice_visits, hook
     assert hook.deliver().status_code == 201
     with in_database(app):
         event = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "phone_system.updated")).one()
-        assert event.details == {"fields": ["name", "time_zone"]}
+        assert event.details == {"name": "Branch", "fields": ["name", "time_zone"]}
 
 
 @on_sqlite

@@ -20,6 +20,8 @@ from tests.conftest import in_database
 
 __all__ = ["hook"]
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+FORM = "application/x-www-form-urlencoded"
+OF_DELIVERIES = AuditEvent.action.startswith("delivery.")
 UNKNOWN = {"last_delivery_at": None, "last_refusal": None}
 
 
@@ -83,6 +85,45 @@ def test_of_refusals_that_were_stored_together_the_last_one_is_told(alice, hook)
     refuse(hook, "203.0.113.9", "198.51.100.7", "203.0.113.9")
     refusal = shown(alice, hook)["last_refusal"]
     assert (refusal["address"], refusal["count"]) == ("203.0.113.9", 2)
+
+
+def test_what_was_counted_meanwhile_is_told_at_once_to_who_may_know_it_and_stays_with_others(app, alice, charlie, hook):
+    for _ in range(2):
+        assert hook.deliver(credentials=("", "wrong")).status_code == 401
+    theirs = make_hook(app, charlie)
+    assert theirs.deliver(credentials=("", "wrong")).status_code == 401
+    assert shown(alice, hook)["last_refusal"]["count"] == 2
+    assert hook.deliver(credentials=("", "wrong")).status_code == 401
+    assert shown(alice, hook)["last_refusal"]["count"] == 1
+    with in_database(app):
+        stored = db.session.execute(select(AuditEvent.tenant_id, AuditEvent.count).where(OF_DELIVERIES)).all()
+    assert sorted(count for tenant_id, count in stored) == [1, 2]
+    assert {tenant_id for tenant_id, count in stored} == {alice.tenant_id}
+    assert shown(charlie, theirs)["last_refusal"]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "reason"),
+    [
+        (b"{", "application/json", "it is not in the format that its Content-Type names"),
+        (b"x" * 70_000, FORM, "it is larger than 64 KiB"),
+        (b"<cdr/>", "application/xml", "it is of another content type"),
+        (b"src=5551234", FORM, "uniqueid is missing"),
+        (b"secret5551234=" + b"x" * 5_000, FORM, "a field is longer than 4096 characters"),
+    ],
+)
+def test_a_delivery_that_is_not_understood_is_told_with_the_reason_and_nothing_of_it(
+    app, alice, hook, body, content_type, reason
+):
+    assert hook.deliver(body, content_type=content_type).status_code in (400, 413, 415, 422)
+    refusal = shown(alice, hook)["last_refusal"]
+    assert (refusal["unreadable"], refusal["count"], refusal["address"]) == (reason, 1, "127.0.0.1")
+    with in_database(app):
+        (stored,) = db.session.scalars(select(AuditEvent).where(OF_DELIVERIES))
+    assert (stored.action, stored.outcome, stored.object_id) == ("delivery.unreadable", "refused", id_of(hook))
+    assert stored.details == {"reason": reason}
+    refuse(hook, "203.0.113.9")
+    assert shown(alice, hook)["last_refusal"]["unreadable"] is None, "the last of either kind"
 
 
 @on_sqlite

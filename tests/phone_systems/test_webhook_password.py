@@ -122,7 +122,8 @@ def test_an_expired_password_is_removed_by_the_next_change_which_says_so(app, al
     assert [notice["field"] for notice in changed["notices"]] == ["previous_webhook_password"]
     assert stored(app).previous_webhook_password_set is False
     assert events(alice, action="phone_system.updated")[0]["details"] == {
-        "fields": ["name", "previous_webhook_password"]
+        "name": "HQ",
+        "fields": ["name", "previous_webhook_password"],
     }
 
 
@@ -155,7 +156,10 @@ def test_a_phone_system_without_a_password_gets_one_and_keeps_none(app, alice, h
     alice.client.patch(url_of(hook), json={"webhook_password": None})
     rotated = rotate(alice, hook)
     assert rotated[LAST] is None
-    assert events(alice, action="webhook_password.rotated")[0]["details"] == {"previous_accepted_until": None}
+    assert events(alice, action="webhook_password.rotated")[0]["details"] == {
+        "name": "HQ",
+        "previous_accepted_until": None,
+    }
     assert delivers_with(hook, rotated["webhook_password"])
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from flask import render_template
 from flask.typing import ResponseReturnValue
@@ -14,15 +16,21 @@ from app.api_keys import service as api_keys
 from app.audit import actions, service
 from app.audit.models import AuditEvent
 from app.audit.schemas import AuditQuery
+from app.credentials.service import api_credentials
 from app.dashboard.days import start_of_day
 from app.dashboard.forms import Filters
+from app.dashboard.navigation import address_of
 from app.dashboard.pages import page_query, pages_of
 from app.dashboard.rendering import show_time
+from app.dashboard.state import name_in, name_of
 from app.errors import Invalid
 from app.extensions import db
 from app.identity.access import current_tenant_id
+from app.integrations.service import Integrations
 from app.limits.budget import costs
 from app.pagination import PageQuery
+from app.payments.service import payment_accounts
+from app.phone_systems.service import phone_systems
 from app.tenants import team
 
 pages = pages_of("audit_pages", "/audit")
@@ -36,6 +44,25 @@ ACTORS: Final = {
 }
 TIMES: Final = {"first", "last", "expires_at", "changed_at", "previous_accepted_until"}  # the details that are one
 NAMES: Final = {"fields": "what was set", "first": "first time", "last": "last time"}
+FIELDS: Final = {  # as the forms call them
+    "vendor": "kind",
+    "base_url": "address of its API",
+    "username": "user name there",
+    "password": "API password",
+    "webhook_username": "user name for deliveries",
+    "expires_at": "expiry",
+    "client_id": "client ID",
+    "webhook_id": "webhook ID",
+}
+# What connections are called in actions, and where their pages are. Deliveries are phone systems'.
+CONNECTIONS: Final[Mapping[str, tuple[Integrations[Any], str]]] = {
+    **dict.fromkeys(
+        ("phone_system", "webhook_password", "previous_webhook_password", "delivery", "secret"),
+        (phone_systems, "phone_systems_pages"),
+    ),
+    "payment_account": (payment_accounts, "payment_accounts_pages"),
+    "api_credential": (api_credentials, "api_credentials_pages"),
+}
 
 
 class AuditFilters(Filters):
@@ -53,12 +80,15 @@ class AuditFilters(Filters):
 
 
 class Row(NamedTuple):
-    """An event as it is shown. details: names and values."""
+    """An event as it is shown. details: names and values. about: what people call the connection that it is about, ""
+    for other events; address: of its page, None if it is gone."""
 
     event: AuditEvent
     who: str
     did: str
     details: list[tuple[str, str]]
+    about: str
+    address: str | None
 
 
 @pages.get("")
@@ -72,7 +102,7 @@ def show_list() -> ResponseReturnValue:
     page = render_template(
         "dashboard/audit/list.html",
         form=form,
-        rows=[_row(event) for event in found],
+        rows=_rows(found),
         following=following,
         is_narrowed=any(form.data.values()),
     )
@@ -108,10 +138,36 @@ def _read(form: AuditFilters) -> service.Filters | None:
     return service.Filters(**{name: getattr(read, name) for name in values})
 
 
-def _row(event: AuditEvent) -> Row:
+def _rows(found: list[AuditEvent]) -> list[Row]:
+    """With the connections that there still are, in one statement for each kind."""
+    kinds = {kind.noun: kind for kind, _ in CONNECTIONS.values()}
+    ids: dict[str, set[UUID]] = {noun: set() for noun in kinds}
+    for event in found:
+        if (connection := CONNECTIONS.get(_noun(event))) is not None and event.object_id is not None:
+            ids[connection[0].noun].add(event.object_id)
+    there = {
+        row.id: row for noun, kind in kinds.items() for row in kind.find(db.session(), current_tenant_id(), ids[noun])
+    }
+    return [_row(event, there.get(event.object_id)) for event in found]
+
+
+def _row(event: AuditEvent, there: Any) -> Row:
+    """there: the connection that it is about, if there still is one."""
     who = ACTORS.get(event.actor_type, "{}").format(event.actor_name)
-    details = [(NAMES.get(name, name.replace("_", " ")), _text(name, value)) for name, value in event.details.items()]
-    return Row(event, who, actions.WORDS.get(event.action, event.action), details)
+    did, details = actions.WORDS.get(event.action, event.action), event.details
+    about, address = "", None
+    if (connection := CONNECTIONS.get(_noun(event))) is not None:
+        kind, place = connection
+        named = {name: details[name] for name in kind.named_by if name in details}
+        details = {name: value for name, value in details.items() if name not in named}
+        address = address_of(place, there.id) if there is not None else None
+        about = name_in(named) or (name_of(there) if there is not None else "")
+    shown = [(NAMES.get(name, name.replace("_", " ")), _text(name, value)) for name, value in details.items()]
+    return Row(event, who, did, shown, about, address)
+
+
+def _noun(event: AuditEvent) -> str:
+    return event.action.partition(".")[0]
 
 
 def _text(name: str, value: Any) -> str:
@@ -121,5 +177,5 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(str(one) for one in value)
+        return ", ".join(FIELDS.get(str(one), str(one).replace("_", " ")) for one in value)
     return "none" if value is None else str(value)

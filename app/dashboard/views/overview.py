@@ -19,6 +19,8 @@ from app.extensions import db
 from app.identity.access import current_membership
 from app.identity.models import Role
 from app.limits.budget import costs
+from app.phone_systems.health import catch_up
+from app.phone_systems.vendors import VENDORS
 from app.tenants import team
 
 DAYS: Final = (7, 14, 30)
@@ -35,10 +37,13 @@ def show() -> ResponseReturnValue:
     any_calls = figures.present.calls + figures.before.calls > 0
     if me.role == Role.MEMBER:
         return _render(figures, any_calls)
+    catch_up(me.tenant_id)
     connections = connections_of(me.tenant_id)
     if not any_calls and not connections.any_delivery:
         has_others = team.has_others(db.session(), me.tenant_id, me.id)
-        return render_template("dashboard/overview/first_steps.html", connections=connections, has_others=has_others)
+        return render_template(
+            "dashboard/overview/first_steps.html", connections=connections, has_others=has_others, vendors=VENDORS
+        )
     others = team.keepers_without_second_factor(db.session(), me.tenant_id, me.id) if me.role == Role.OWNER else []
     to_do = points(me, others, connections, moment)
     return _render(figures, any_calls, connections=connections, points=to_do)

@@ -92,6 +92,7 @@ add_changes(pages, KIND)
 @costs(20)
 def show_list() -> ResponseReturnValue:
     tenant_id, moment = current_tenant_id(), now()
+    health.catch_up(tenant_id)
     found, following = phone_systems.list_page(db.session(), tenant_id, page_query())
     states = health.health_of(db.session(), tenant_id, [phone_system.id for phone_system in found]) if found else {}
     rows = [(one, states.get(one.id), attention(one, states.get(one.id), moment)) for one in found]
@@ -107,6 +108,7 @@ def create() -> ResponseReturnValue:
 @pages.get("/<uuid:id>")
 @costs(10)
 def show(id: UUID) -> ResponseReturnValue:
+    health.catch_up(current_tenant_id())
     phone_system, moment = KIND.get(id), now()
     state = health.get(db.session(), current_tenant_id(), id)
     is_waiting = state.last_delivery_at is None or "wait" in request.args
@@ -127,9 +129,13 @@ def show(id: UUID) -> ResponseReturnValue:
 @costs(2)
 def show_arrivals(id: UUID) -> ResponseReturnValue:
     """A part of a page, which asks for it again and again until it has what it waits for, or has waited enough."""
+    health.catch_up(current_tenant_id())
     phone_system = KIND.get(id)
     waiting = set_up.waiting(phone_system, _since())
-    return render_template("dashboard/phone_systems/arrivals.html", phone_system=phone_system, waiting=waiting)
+    label = VENDORS[phone_system.vendor].LABEL
+    return render_template(
+        "dashboard/phone_systems/arrivals.html", phone_system=phone_system, vendor=label, waiting=waiting
+    )
 
 
 @form_route(pages, "/<uuid:id>/webhook-password")
