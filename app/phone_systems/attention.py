@@ -11,37 +11,33 @@ from app.phone_systems.models import PhoneSystem
 SILENT_AFTER: Final = timedelta(days=3)  # a weekend is no trouble
 REFUSED_LATELY: Final = timedelta(hours=24)
 
-_SENTENCES: Final = {
-    "closed": "It has no webhook password: everything that it delivers is refused.",
-    "refused": "What it last delivered was refused: the user name or the password was wrong.",
-    "silent": "No call record has come for more than 3 days.",
-    "new": "No call record has come yet.",
-}
+CLOSED: Final = "No webhook password is set: all deliveries are refused."
+REFUSED: Final = "The last delivery was refused: wrong user name or password."
+SILENT: Final = "No call record has come for more than 3 days."
+NEW: Final = "No call record has come yet."
+NO_PASSWORD: Final = "The API has an address, but no password to sign in with."
+SENTENCES: Final = (CLOSED, REFUSED, SILENT, NEW, NO_PASSWORD)  # the most pressing first
 
 
 def attention(phone_system: PhoneSystem, health: Health | None, moment: datetime) -> list[str]:
-    """Sentences for people, the most urgent first; none if all is well. health, moment: see below."""
-    found = trouble(phone_system, health, moment)
-    sentences = [_SENTENCES[found]] if found else []
-    if phone_system.base_url is not None and not phone_system.password_set:
-        sentences.append("There is no password to sign in to its API with.")
-    return sentences
-
-
-def trouble(phone_system: PhoneSystem, health: Health | None, moment: datetime) -> str:
-    """What is wrong between a phone system and us: closed, refused, silent or new; "" for nothing. It is the cause
-    rather than what comes of it.
+    """Those of the sentences that are true of it; none if all is well.
 
     health: None for a phone system that was deleted in this very moment. moment: now, aware.
     """
-    if health is None:
-        return ""
+    found = [] if health is None else _of_deliveries(phone_system, health, moment)
+    if phone_system.base_url is not None and not phone_system.password_set:
+        found.append(NO_PASSWORD)
+    return found
+
+
+def _of_deliveries(phone_system: PhoneSystem, health: Health, moment: datetime) -> list[str]:
+    """The cause alone, rather than what comes of it."""
     if not phone_system.webhook_password_set:
-        return "closed"
+        return [CLOSED]
     delivered = health.last_delivery_at
     refused = health.last_refusal.last_at if health.last_refusal is not None else None
     if refused is not None and moment - refused < REFUSED_LATELY and (delivered is None or delivered < refused):
-        return "refused"
+        return [REFUSED]
     if delivered is None:
-        return "new"
-    return "silent" if moment - delivered > SILENT_AFTER else ""
+        return [NEW]
+    return [SILENT] if moment - delivered > SILENT_AFTER else []
