@@ -76,8 +76,8 @@ class Connections:
         return self._connection(row, "api_credentials_pages", "API credential", "secret", expires_at=row.expires_at)
 
     def _connection(self, row: Any, place: str, kind: str, secret: str, **more: Any) -> Connection:
-        state = (getattr(row, f"{secret}_{what}") for what in ("set", "changed_at", "changed_by"))
-        return Connection(place, row.id, name_of(row), kind, *state, self.needed[row.id], **more)
+        state = {f"secret_{what}": getattr(row, f"{secret}_{what}") for what in ("set", "changed_at", "changed_by")}
+        return Connection(place, row.id, name_of(row), kind, needed=self.needed[row.id], **state, **more)
 
 
 def connections_of(tenant_id: UUID, moment: datetime) -> Connections:
