@@ -12,15 +12,20 @@ api_credentials = Integrations(ApiCredential, "api_credential", secret="secret",
 
 EXPIRES_SOON: Final = timedelta(days=30)
 
+EXPIRED: Final = "The key has expired: the provider does not accept it any more."
+SOON: Final = "The key expires within 30 days: get a new one from the provider, and replace it here."
+NO_KEY: Final = "The key is missing."
+SENTENCES: Final = (EXPIRED, SOON, NO_KEY)  # the most pressing first
+
 
 def attention(credential: ApiCredential, moment: datetime) -> list[str]:
-    """What somebody should look at, in sentences for people; nothing if all is well. moment: now."""
+    """Those of the sentences that are true of it; none if all is well. moment: now, aware."""
     found = []
-    if not credential.secret_set:
-        found.append("It has no key.")
     if credential.expires_at is not None:
         if credential.expires_at <= moment:
-            found.append("It has expired: the provider does not accept it any more.")
+            found.append(EXPIRED)
         elif credential.expires_at <= moment + EXPIRES_SOON:
-            found.append("It expires soon: get a new key from the provider, and replace it here.")
+            found.append(SOON)
+    if not credential.secret_set:
+        found.append(NO_KEY)
     return found

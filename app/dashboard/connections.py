@@ -190,7 +190,7 @@ def add_changes(pages: APIBlueprint, kind: Kind) -> None:
     @fresh
     @costs(10)
     def remove_secret(id: UUID) -> ResponseReturnValue:
-        meaning = "Nothing that needs it works until a new one is entered. It cannot be brought back."
+        meaning = "It cannot be brought back. A new one can be entered at any time."
         return removal(kind, id, kind.integrations.secret, kind.secret_label, meaning, url_for(".show", id=id))
 
     @form_route(pages, "/<uuid:id>/delete")

@@ -82,10 +82,8 @@ def menu() -> list[tuple[str, list[Entry]]]:
     return [(title, entries) for title, entries in groups if entries]
 
 
-def address_of(blueprint: str, id: UUID | None = None) -> str | None:
-    """Where the pages of that blueprint show one thing, or, without its id, where their entry of the menu leads; None
-    where there are no such pages."""
-    if id is not None and f"{blueprint}.show" in current_app.view_functions:
+def address_of(blueprint: str, id: UUID | None = None) -> str:
+    """Where the pages of that blueprint show one thing, or, without its id, where their entry of the menu leads."""
+    if id is not None:
         return url_for(f"{blueprint}.show", id=id)
-    found = [entry for _, entries in MENU for entry in entries if entry.blueprint == blueprint]
-    return found[0].address if found and found[0].endpoint in current_app.view_functions else None
+    return next(entry.address for _, entries in MENU for entry in entries if entry.blueprint == blueprint)

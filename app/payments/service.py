@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from app.integrations.service import Integrations
 from app.payments.models import PaymentAccount
 
@@ -13,9 +15,12 @@ payment_accounts = Integrations(
     named_by=["provider", "mode"],
 )
 
+NO_CLIENT_ID: Final = "The client ID is missing."
+NO_CLIENT_SECRET: Final = "The client secret is missing."
+SENTENCES: Final = (NO_CLIENT_ID, NO_CLIENT_SECRET)
+
 
 def attention(account: PaymentAccount) -> list[str]:
-    """What somebody should look at, in sentences for people; nothing if all is well."""
-    there = {"client ID": account.client_id, "client secret": account.client_secret_set}
-    missing = [name for name, value in there.items() if not value]
-    return [f"It has no {' and no '.join(missing)}: payments cannot be taken with it."] if missing else []
+    """Those of the sentences that are true of it; none if all is well."""
+    has = {NO_CLIENT_ID: account.client_id, NO_CLIENT_SECRET: account.client_secret_set}
+    return [sentence for sentence, value in has.items() if not value]

@@ -7,43 +7,38 @@ from typing import Final
 
 from app.phone_systems.health import Health
 from app.phone_systems.models import PhoneSystem
-from app.phone_systems.vendors import VENDORS
 
 SILENT_AFTER: Final = timedelta(days=3)  # a weekend is no trouble
 REFUSED_LATELY: Final = timedelta(hours=24)
 
-_SENTENCES: Final = {
-    "closed": "It has no webhook password: everything that it delivers is refused.",
-    "refused": "What it last delivered was refused: the user name or the password was wrong.",
-    "unreadable": "It delivers, but not what {kind} sends: is the kind right?",
-    "silent": "No call record has come for more than 3 days.",
-    "new": "No call record has come yet.",
-}
+CLOSED: Final = "No webhook password is set: all deliveries are refused."
+REFUSED: Final = "The last delivery was refused: wrong user name or password."
+UNREADABLE: Final = "It delivers, but not what its kind sends: is the kind right?"
+SILENT: Final = "No call record has come for more than 3 days."
+NEW: Final = "No call record has come yet."
+NO_PASSWORD: Final = "The API has an address, but no password to sign in with."
+SENTENCES: Final = (CLOSED, REFUSED, UNREADABLE, SILENT, NEW, NO_PASSWORD)  # the most pressing first
 
 
 def attention(phone_system: PhoneSystem, health: Health | None, moment: datetime) -> list[str]:
-    """Sentences for people, the most urgent first; none if all is well. health, moment: see below."""
-    found = trouble(phone_system, health, moment)
-    sentences = [_SENTENCES[found].format(kind=VENDORS[phone_system.vendor].LABEL)] if found else []
-    if phone_system.base_url is not None and not phone_system.password_set:
-        sentences.append("There is no password to sign in to its API with.")
-    return sentences
-
-
-def trouble(phone_system: PhoneSystem, health: Health | None, moment: datetime) -> str:
-    """What is wrong between a phone system and us: closed, refused, unreadable, silent or new; "" for nothing. It is
-    the cause rather than what comes of it.
+    """Those of the sentences that are true of it; none if all is well.
 
     health: None for a phone system that was deleted in this very moment. moment: now, aware.
     """
-    if health is None:
-        return ""
+    found = [] if health is None else _of_deliveries(phone_system, health, moment)
+    if phone_system.base_url is not None and not phone_system.password_set:
+        found.append(NO_PASSWORD)
+    return found
+
+
+def _of_deliveries(phone_system: PhoneSystem, health: Health, moment: datetime) -> list[str]:
+    """The cause alone, rather than what comes of it."""
     if not phone_system.webhook_password_set:
-        return "closed"
+        return [CLOSED]
     delivered = health.last_delivery_at
     refusal = health.refusal_after(delivered)
     if refusal is not None and moment - refusal.last_at < REFUSED_LATELY:
-        return "refused" if refusal.unreadable is None else "unreadable"
+        return [REFUSED if refusal.unreadable is None else UNREADABLE]
     if delivered is None:
-        return "new"
-    return "silent" if moment - delivered > SILENT_AFTER else ""
+        return [NEW]
+    return [SILENT] if moment - delivered > SILENT_AFTER else []

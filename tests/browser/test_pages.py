@@ -164,3 +164,19 @@ def test_what_is_copied_is_what_is_shown(page, world):
     page.get_by_role("button", name="Copy the webhook URL").click()
     expect(page.get_by_role("button", name="Copy the webhook URL")).to_contain_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#webhook-url").inner_text()
+
+
+def test_on_a_telephone_every_cell_of_a_list_is_on_the_screen_below_its_title(page, ids):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/sign-in?next=/team")
+    page.get_by_label("E-mail address").fill(OWNER)
+    page.get_by_label("Password").fill(ids["OWNERS_PASSWORD"])
+    page.get_by_role("button", name="Sign in").click()
+    button = page.get_by_role("link", name="Change grace@demo.example").bounding_box()
+    assert button["x"] + button["width"] <= 390
+    title = "getComputedStyle(document.querySelector('td:nth-child(2)'), '::before').content"
+    assert page.evaluate(title) == '"Role"'
+    for address in ("/phone-systems", "/payment-accounts", "/api-credentials", "/audit", "/account", "/encryption"):
+        page.goto(address)
+        too_wide = "[...document.querySelectorAll('.stacks')].filter((one) => one.scrollWidth > one.clientWidth).length"
+        assert page.evaluate(too_wide) == 0, address

@@ -65,8 +65,8 @@ def test_one_is_added_with_the_time_at_which_it_expires_by_the_clock_on_the_wall
 @pytest.mark.parametrize(
     ("expires_in", "said"),
     [
-        (timedelta(days=-1), "It has expired"),
-        (timedelta(days=29), "It expires soon"),
+        (timedelta(days=-1), "The key has expired"),
+        (timedelta(days=29), "The key expires within 30 days"),
         (timedelta(days=31), "Fine"),
         (None, "Fine"),
     ],
@@ -75,13 +75,14 @@ def test_what_expires_is_told(app, alice, alice_visits, expires_in, said):
     page = make(app, alice, secret="k", expires_at=expires_in and now() + expires_in)
     assert said in alice_visits.open(LIST).text
     assert said == "Fine" or said in alice_visits.open(page).messages
+    assert said in alice_visits.open("/overview").text
 
 
 @on_sqlite
 def test_a_missing_key_is_told(app, alice, alice_visits):
     make(app, alice)
     page = alice_visits.open(LIST)
-    assert "It has no key." in page.text
+    assert "The key is missing." in page.text
     assert "not set" in page.text
 
 
@@ -118,7 +119,7 @@ def test_of_a_time_that_clocks_show_twice_the_earlier_is_taken_and_that_is_said(
 def test_a_time_that_is_not_touched_stays_what_it_is(app, alice, alice_visits, moment):
     page = make(app, alice, expires_at=moment)
     page = alice_visits.send(alice_visits.open(f"{page}/edit"), "Save", name="Routes")
-    assert page.messages == "Routes was saved. It has no key."
+    assert page.messages == "Routes was saved. The key is missing."
     assert stored(app).expires_at == moment
     assert stored(app).name == "Routes"
 

@@ -16,6 +16,7 @@ from app.database import now
 from app.extensions import db
 from app.identity.models import Membership, Role, User
 from app.payments.service import payment_accounts
+from app.phone_systems.attention import CLOSED, NEW, NO_PASSWORD, REFUSED, SILENT, UNREADABLE
 from app.phone_systems.models import PhoneSystem
 from app.tenants import team
 from app.tenants.models import Invitation, Tenant
@@ -98,6 +99,36 @@ def test_what_is_done_is_ticked(app, alice_visits, alice, bob):
     assert CANARY in page.text
     protect(app, alice)
     assert done() == ["Connect your phone system", "Protect your sign-in and invite your team"], "Bob is on the team"
+
+
+@only_sqlite
+def test_what_the_steps_do_not_say_is_below_them(app, alice_visits, alice):
+    hook = make_hook(app, alice, base_url="https://pbx.acme.example")
+    with in_database(app):
+        api_credentials.create(db.session(), alice.tenant_id, {"name": "Maps", "provider": "acme"})
+    page = alice_visits.open("/overview")
+    assert page.soup.select(".steps")
+    assert needed(page) == [f"HQ: {NO_PASSWORD}", "Maps: The key is missing."]
+    assert page.soup.select(".points a")[0]["href"] == f"/phone-systems/{hook.phone_system_id}"
+
+
+@only_sqlite
+def test_the_steps_lead_straight_to_where_they_are_done(charlie_visits):
+    links = {
+        link.get_text(strip=True): link["href"] for link in charlie_visits.open("/overview").soup.select(".steps a")
+    }
+    assert links == {
+        "Connect a phone system": "/phone-systems/new",
+        "Turn on your second factor": "/account/second-factor",
+        "Invite somebody": "/team/invite",
+    }
+
+
+@only_sqlite
+def test_members_without_calls_are_told_whom_to_ask_on_both_pages(bob_visits):
+    for address in ("/overview", "/calls"):
+        assert "Owners and admins of Acme connect phone systems" in bob_visits.open(address).text
+    assert not bob_visits.open("/calls").soup.select(".empty a")
 
 
 def test_somebody_else_is_a_member_or_invited(app, alice, bob):
@@ -251,12 +282,12 @@ def test_phone_systems_that_do_not_deliver_are_named(app, alice_visits, alice):
     assert refused.deliver(credentials=("", "wrong")).status_code == 401
     assert make_hook(app, alice, name="Other").deliver(b"src=1").status_code == 422
     assert needed(alice_visits.open("/overview")) == [
-        "Closed has no webhook password: all it delivers is refused.",
-        "Refused was refused: it signs in with a wrong password.",
-        "Other delivers, but not what its kind sends: is the kind right?",
-        "Silent has been silent for more than 3 days.",
-        f"Dumb and New {CANARY} have not delivered yet.",
-        "Dumb has an address, but no password to sign in there.",
+        f"Closed: {CLOSED}",
+        f"Refused: {REFUSED}",
+        f"Other: {UNREADABLE}",
+        f"Silent: {SILENT}",
+        f"Dumb and New {CANARY}: {NEW}",
+        f"Dumb: {NO_PASSWORD}",
     ]
     refused.deliver()
     assert not [text for text in needed(alice_visits.open("/overview")) if text.startswith("Refused")]
@@ -268,7 +299,7 @@ def test_many_with_the_same_trouble_take_one_line(app, alice_visits, alice):
     delivered(app, alice, (0, "answered", 10))
     for number in range(5):
         make_hook(app, alice, name=f"No. {number}")
-    assert needed(alice_visits.open("/overview")) == ["No. 4, No. 3, No. 2 and 2 others have not delivered yet."]
+    assert needed(alice_visits.open("/overview")) == [f"No. 4, No. 3, No. 2 and 2 others: {NEW}"]
 
 
 @only_sqlite
@@ -294,10 +325,11 @@ def test_secrets_that_are_missing_or_expire_are_named(app, alice_visits, alice):
         payment_accounts.create(db.session(), alice.tenant_id, {"provider": "paypal", "mode": "live"})
     page = alice_visits.open("/overview")
     assert needed(page) == [
-        "PayPal (live) has no client secret.",
-        "Gone has expired.",
-        "Soon expires within 30 days.",
-        f"{CANARY} has no secret.",
+        "PayPal (live): The client ID is missing.",
+        "PayPal (live): The client secret is missing.",
+        "Gone: The key has expired: the provider does not accept it any more.",
+        "Soon: The key expires within 30 days: get a new one from the provider, and replace it here.",
+        f"{CANARY}: The key is missing.",
     ]
     assert "hunter2" not in page.response.text
     shown = page.all("section[aria-labelledby=connections] tbody td:first-child")

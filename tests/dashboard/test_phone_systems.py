@@ -225,7 +225,7 @@ def test_the_list_tells_how_each_one_is(app, alice, alice_visits, hook):
     with in_database(app):
         phone_systems.update(db.session(), alice.tenant_id, UUID(id_of(hook)), {"webhook_password": None})
     page = alice_visits.open(LIST)
-    assert "It has no webhook password" in page.text
+    assert "No webhook password is set" in page.text
     assert "not set" in page.text
 
 

@@ -39,28 +39,45 @@ function chooseTimeZone() {
   if (select && [...select.options].some((option) => option.value === here)) select.value = here;
 }
 
-// <div data-live="ADDRESS" data-every="SECONDS">: replaced by what is there, for as long as that is live itself. Where
-// nothing comes any more, as when the session has ended, it is given up some time.
-function keepLive(element, failures = 0) {
+// <div data-live="ADDRESS" data-every="SECONDS">: follows what is there, for as long as that is live itself. What stays the
+// same is left alone, so that it is not read out again, and who is in it with the keyboard stays there.
+const FOCUSABLE = "a[href], button, input, select, summary, [tabindex]";
+
+function keepLive(element) {
   setTimeout(async () => {
     if (!element.isConnected) return;
-    failures += 1;
     try {
-      const answer = await fetch(element.dataset.live, { headers: { "X-Live": "1" }, redirect: "error" });
-      if (answer.ok) {
-        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").body.firstElementChild;
-        element.replaceWith(fresh);
-        element = fresh;
-        failures = 0;
-      }
+      const answer = await fetch(element.dataset.live, { headers: { "X-Live": "1" }, redirect: "manual" });
+      if (answer.ok) showNow(element, await answer.text());
+      else if (answer.status < 500 && answer.status !== 429) return tellItsEnd(element);  // as when the session has ended
     } catch { /* not reachable for the moment: the next time */ }
-    if (element.dataset.live && failures < 100) keepLive(element, failures);
+    if (element.dataset.live) keepLive(element);
   }, Number(element.dataset.every) * 1000);
+}
+
+function showNow(element, html) {
+  const fresh = new DOMParser().parseFromString(html, "text/html").body.firstElementChild;
+  if (element.isEqualNode(fresh)) return;
+  const place = [...element.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+  for (const name of ["live", "every"]) {
+    if (name in fresh.dataset) element.dataset[name] = fresh.dataset[name];
+    else delete element.dataset[name];
+  }
+  element.replaceChildren(...fresh.childNodes);
+  if (place >= 0) element.querySelectorAll(FOCUSABLE)[place]?.focus();
+}
+
+function tellItsEnd(element) {
+  const told = document.createElement("p");
+  told.className = "alert alert-warning";
+  told.setAttribute("role", "alert");
+  told.textContent = "You are signed out, or this is gone: what is below is not kept up to date any more. Load the page again.";
+  element.before(told);
 }
 
 document.addEventListener("DOMContentLoaded", () => {
   takeToken();
   chooseTimeZone();
-  document.querySelectorAll("[data-live]").forEach(keepLive);
+  document.querySelectorAll("[data-live]").forEach((element) => keepLive(element));
   document.querySelector("[aria-invalid=true], [data-focus]")?.focus();
 });

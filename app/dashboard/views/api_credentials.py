@@ -78,8 +78,7 @@ KIND: Final = Kind(
     changes=ApiCredentialChanges,
     name_of=lambda credential: credential.name,
     sent_to=lambda credential: credential.provider,
-    after_deletion="What uses it stops working. The key cannot be brought back from here. At the provider it stays "
-    "valid until you delete it there.",
+    after_deletion="The key cannot be brought back from here. The provider accepts it until it is deleted there.",
 )
 add_changes(pages, KIND)
 

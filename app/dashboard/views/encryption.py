@@ -25,7 +25,7 @@ def show() -> ResponseReturnValue:
 @pages.get("/now")
 @costs(20)
 def show_now() -> ResponseReturnValue:
-    """The part of the page that changes: asked for again and again while a rotation runs."""
+    """The part of the page that changes: asked for again and again, slowly until a rotation runs."""
     return render_template("dashboard/encryption/now.html", **_now())
 
 

@@ -38,14 +38,17 @@ def show() -> ResponseReturnValue:
     if me.role == Role.MEMBER:
         return _render(figures, any_calls)
     catch_up(me.tenant_id)
-    connections = connections_of(me.tenant_id)
-    if not any_calls and not connections.any_delivery:
-        has_others = team.has_others(db.session(), me.tenant_id, me.id)
-        return render_template(
-            "dashboard/overview/first_steps.html", connections=connections, has_others=has_others, vendors=VENDORS
-        )
+    connections = connections_of(me.tenant_id, moment)
     others = team.keepers_without_second_factor(db.session(), me.tenant_id, me.id) if me.role == Role.OWNER else []
-    to_do = points(me, others, connections, moment)
+    to_do = points(me, others, connections)
+    if not any_calls and not connections.any_delivery:
+        return render_template(
+            "dashboard/overview/first_steps.html",
+            connections=connections,
+            has_others=team.has_others(db.session(), me.tenant_id, me.id),
+            points=[point for point in to_do if not point.is_a_step],
+            vendors=VENDORS,
+        )
     return _render(figures, any_calls, connections=connections, points=to_do)
 
 

@@ -45,8 +45,7 @@ KIND: Final = Kind(
     changes=PaymentAccountChanges,
     name_of=name_of,
     sent_to=name_of,
-    after_deletion="No payment can be taken with it any more. Its client secret cannot be brought back. The account at "
-    "the provider stays as it is.",
+    after_deletion="Its client secret cannot be brought back. The account at the provider stays as it is.",
 )
 add_changes(pages, KIND)
 

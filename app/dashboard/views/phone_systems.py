@@ -35,7 +35,7 @@ GRACES: Final = {
     "24": "24 hours",
     "168": "7 days",
 }
-WITHOUT_API: Final = "Only if AudiaPro is to sign in to the phone system. Call records come without it."
+WITHOUT_API: Final = "Kept for signing in to the phone system later. Call records come without it."
 PASSWORD_SHOWN: Final = "Its webhook password was shown once: if you do not have it, make a new one here."
 UNREADABLE: Final = (
     "The old password cannot be read any more, so it cannot be kept. Choose “Not at all”: deliveries are refused until "
