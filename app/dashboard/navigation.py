@@ -83,7 +83,9 @@ def menu() -> list[tuple[str, list[Entry]]]:
 
 
 def address_of(blueprint: str, id: UUID | None = None) -> str:
-    """Where the pages of that blueprint show one thing, or, without its id, where their entry of the menu leads."""
+    """Where the pages of that blueprint show one thing, or, without its id, where their entry of the menu leads: to the
+    overview, for those that have none."""
     if id is not None:
         return url_for(f"{blueprint}.show", id=id)
-    return next(entry.address for _, entries in MENU for entry in entries if entry.blueprint == blueprint)
+    found = (entry.address for _, entries in MENU for entry in entries if entry.blueprint == blueprint)
+    return next(found, url_for("overview.show"))

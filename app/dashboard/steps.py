@@ -136,4 +136,4 @@ def show(form: StepForm, status: HTTPStatus = HTTPStatus.OK) -> tuple[str, int]:
 def _way_out() -> str:
     """Where to go for who does not take the step: to where the pages of this kind begin. The very page might ask for
     the same step again."""
-    return address_of(request.blueprint or "") or url_for("overview.show")
+    return address_of(request.blueprint or "")

@@ -177,7 +177,7 @@ def test_a_key_is_replaced_and_removed(app, alice, alice_visits):
 @on_sqlite
 def test_deleting_says_that_the_provider_still_accepts_it(app, alice, alice_visits):
     page = alice_visits.open(f"{make(app, alice)}/delete")
-    assert "At the provider it stays valid" in page.text
+    assert "The provider accepts it until it is deleted there" in page.text
     assert alice_visits.send(page, "Delete Maps").messages == "Maps was deleted."
 
 

@@ -126,7 +126,7 @@ def test_who_waits_is_told_why_nothing_comes_and_that_is_over_with_the_first_rec
     assert "was refused: the user name or the password is wrong" in card()
     assert hook.deliver(b"src=1").status_code == 422
     told = card()
-    assert "It delivers, but not what Asterisk / FreePBX sends: is the kind right?" in told
+    assert "It delivers, but not what its kind sends: is the kind right?" in told
     assert "was refused: uniqueid is missing." in told
     assert "data-live" in told
     assert hook.deliver().status_code == 201
@@ -140,12 +140,12 @@ def test_who_waits_is_told_why_nothing_comes_and_that_is_over_with_the_first_rec
     [
         (
             {"credentials": ("", "wrong")},
-            "the user name or the password was wrong",
+            "wrong user name or password",
             "with a wrong user name or password",
         ),
         (
             {"body": b"<cdr/>", "content_type": "application/xml"},
-            "It delivers, but not what Asterisk / FreePBX sends: is the kind right?",
+            "It delivers, but not what its kind sends: is the kind right?",
             "that Asterisk / FreePBX does not send (it is of another content type)",
         ),
     ],
@@ -245,7 +245,7 @@ def test_refused_deliveries_are_told(app, alice_visits, hook):
         )
         db.session.add(event)
         db.session.commit()
-    assert "the user name or the password was wrong" in alice_visits.open(LIST).text
+    assert "wrong user name or password" in alice_visits.open(LIST).text
     page = alice_visits.open(page_of(hook))
     assert "3 deliveries with a wrong user name or password, from 203.0.113.7" in page.text
 

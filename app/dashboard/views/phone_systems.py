@@ -208,7 +208,7 @@ def _since() -> datetime:
     """What the address says; what it cannot mean is now, and so is the future."""
     moment = now()
     try:
-        since = datetime.fromisoformat(request.args.get("since", "")).astimezone(UTC)
+        since = datetime.fromisoformat(request.args.get("since", ""))
+        return min(since.astimezone(UTC), moment) if since.tzinfo is not None else moment
     except (ValueError, OverflowError):
         return moment
-    return min(since, moment) if since.tzinfo is not None else moment
