@@ -126,7 +126,7 @@ def test_who_waits_is_told_why_nothing_comes_and_that_is_over_with_the_first_rec
     assert "was refused: the user name or the password is wrong" in card()
     assert hook.deliver(b"src=1").status_code == 422
     told = card()
-    assert "It delivers, but not what its kind sends: is the kind right?" in told
+    assert "It delivers, but not what Asterisk / FreePBX sends: is the kind right?" in told
     assert "was refused: uniqueid is missing." in told
     assert "data-live" in told
     assert hook.deliver().status_code == 201
