@@ -166,11 +166,11 @@ def test_what_is_copied_is_what_is_shown(page, world):
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#webhook-url").inner_text()
 
 
-def test_on_a_telephone_every_cell_of_a_list_is_on_the_screen_below_its_title(page, ids):
+def test_on_a_telephone_every_cell_of_a_list_is_on_the_screen_below_its_title(page, world):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto("/sign-in?next=/team")
     page.get_by_label("E-mail address").fill(OWNER)
-    page.get_by_label("Password").fill(ids["OWNERS_PASSWORD"])
+    page.get_by_label("Password").fill(world["password"])
     page.get_by_role("button", name="Sign in").click()
     button = page.get_by_role("link", name="Change grace@demo.example").bounding_box()
     assert button["x"] + button["width"] <= 390
