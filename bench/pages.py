@@ -77,7 +77,7 @@ def add_calls(url: str) -> dict[str, str]:
         "INSERT INTO calls (id, tenant_id, phone_system_id, record_key, source, destination, started_at, answered_at,"
         " ended_at, duration_seconds, talk_seconds, disposition, details, demonstration, received_at)"
         " SELECT gen_random_uuid(), tenant_id, id, number::text, '+4420712' || number, '100', begins, begins,"
-        " begins + interval '1 minute', 60, 58, CASE WHEN number % 5 = 0 THEN 'no_answer' ELSE 'answered' END, '{}',"
+        " begins + interval '1 minute', 60, 58, CASE WHEN number %% 5 = 0 THEN 'no_answer' ELSE 'answered' END, '{}',"
         " false, begins FROM phone_systems, generate_series(1, %s) AS number,"
         " LATERAL (SELECT now() - number * interval '40 minutes' AS begins) AS at"
     )
