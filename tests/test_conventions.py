@@ -61,11 +61,11 @@ SYSTEM_SCOPES = [
     ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
     ("app/identity/accounts.py", "_subdomains"),  # a password is not what any of the user's tenants is called
+    ("app/identity/refusals.py", "record"),  # finds out which tenants to tell
+    ("app/identity/refusals.py", "record_lock_out"),  # finds out which tenants to tell
     ("app/identity/service.py", "authenticate"),  # finds out where the account's sessions are
     ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
     ("app/identity/service.py", "memberships_of"),  # a user may belong to several tenants
-    ("app/identity/service.py", "record_lock_out"),  # finds out which tenants to tell
-    ("app/identity/service.py", "record_refusal"),  # finds out which tenants to tell
     ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
     ("app/identity/sessions.py", "list_page"),
     ("app/identity/throttle.py", "_count"),  # the same

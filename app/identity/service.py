@@ -10,18 +10,17 @@ from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from flask import current_app
-from sqlalchemy import Select, bindparam, false, func, select, update
+from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, contains_eager
 
 from app.audit import service as audit
-from app.audit import tally
 from app.database import now
 from app.errors import Conflict, Invalid, NotFound, Unauthenticated
 from app.identity import sessions
 from app.identity.models import Membership, Role, User, UserSession
 from app.identity.passwords import hash_password, is_outdated, renew_hash, verify_password
-from app.identity.throttle import Attempt, remove_expired
+from app.identity.throttle import Attempt
 from app.identity.trail import record_for_each_tenant
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
@@ -48,13 +47,6 @@ def account_of(email: str) -> str:
         return canonical_email(email)
     except Invalid:
         return email.lower()
-
-
-def _is_email(text: str) -> bool:
-    try:
-        return bool(canonical_email(text))
-    except Invalid:
-        return False
 
 
 class TenantNeeded(Invalid):
@@ -216,56 +208,6 @@ def memberships_of(session: Session, user_id: UUID) -> list[Choice]:
 def refused() -> Unauthenticated:
     """Why nobody was signed in is for us to know."""
     return Unauthenticated("The e-mail address, the password or the tenant is not right.")
-
-
-def record_refusal(session: Session, account: str, reason: str | None = None, subdomain: str | None = None) -> None:
-    """Record that somebody was not let in to that account, of which :func:`account_of` speaks: for each tenant that the
-    account belongs to, or, where there is no such account, for nobody in particular. Takes as long in either case.
-
-    reason: where the password was right. subdomain: of the tenant that they named: if the account belongs to that, it
-    is none of the others' business.
-    """
-    details = _account_details(account) | ({"reason": reason} if reason is not None else {})
-    session.rollback()
-    with system_scope():  # whose tenants they are is what is being found out
-        for tenant_id, user_id in _whose(session, account, subdomain):
-            audit.record(
-                session,
-                "session.refused",
-                tenant_id=tenant_id,
-                object_id=user_id,
-                outcome=audit.REFUSED,
-                details=details,
-            )
-        remove_expired(session)
-        session.commit()
-
-
-def record_lock_out(session: Session, account: str) -> None:
-    """As :func:`record_refusal`, where there were too many attempts at that account: added up, and never stored before
-    the answer, which takes as long whether or not there is such an account."""
-    details = tuple((_account_details(account) | {"reason": "too many attempts"}).items())
-    session.rollback()
-    with system_scope():
-        for tenant_id, user_id in _whose(session, account):
-            kind = tally.Kind("session.refused", audit.REFUSED, tenant_id, user_id, details)
-            tally.count(kind, at_once=False)
-        session.rollback()
-
-
-def _whose(session: Session, account: str, subdomain: str | None = None) -> list[tuple[UUID | None, UUID | None]]:
-    """The tenants that the account belongs to, or the one of them with that subdomain, each with the user's id; or
-    nobody."""
-    named = Tenant.subdomain == subdomain if subdomain is not None else false()
-    found = select(Membership.tenant_id, User.id, named.label("named")).join(User).join(Membership.tenant)
-    rows = session.execute(found.where(User.email == account)).all()
-    rows = [row for row in rows if row.named] or rows
-    return [(row.tenant_id, row.id) for row in rows] or [(None, None)]
-
-
-def _account_details(account: str) -> dict[str, str]:
-    """Only an address: some type their password there."""
-    return {"account": account} if _is_email(account) else {}
 
 
 def find_user(session: Session, email: str) -> User | None:

@@ -17,7 +17,8 @@ from app.credentials.models import ApiCredential
 from app.credentials.schemas import ApiCredentialChanges, ApiCredentialIn
 from app.credentials.service import api_credentials, attention
 from app.dashboard import local_time
-from app.dashboard.connections import ConnectionForm, Kind, add_changes, creation
+from app.dashboard.connection_kinds import ConnectionForm, Kind
+from app.dashboard.connections import add_changes, creation
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
 from app.dashboard.rendering import local_zone

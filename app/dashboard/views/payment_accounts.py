@@ -9,7 +9,8 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import SelectField, StringField
 
-from app.dashboard.connections import ConnectionForm, Kind, add_changes, creation
+from app.dashboard.connection_kinds import ConnectionForm, Kind
+from app.dashboard.connections import add_changes, creation
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
 from app.dashboard.state import PROVIDERS, name_of

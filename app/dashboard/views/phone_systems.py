@@ -12,7 +12,8 @@ from flask.typing import ResponseReturnValue
 from wtforms import RadioField, SelectField, StringField
 
 from app.dashboard import set_up
-from app.dashboard.connections import ConnectionForm, Kind, add_changes, creation, removal, stored
+from app.dashboard.connection_kinds import ConnectionForm, Kind
+from app.dashboard.connections import add_changes, creation, removal, stored
 from app.dashboard.forms import SecretField, VersionedForm, needed, note, time_zone_choices
 from app.dashboard.pages import form_route, page_query, page_with, pages_of
 from app.database import now
