@@ -97,7 +97,7 @@ REFUSALS: Final = {
         "The body is not JSON", "The body is not JSON in UTF-8, or has NaN, the same key twice, or too deep a nesting."
     ),
     401: Refusal("No token, or not a valid one", "Sign in first."),
-    403: Refusal("The role, or an API key, may not do this", "Only owners and admins of the tenant may do this."),
+    403: Refusal("The role, or an API key, may not do this", "Only owners and admins of the organisation may do this."),
     404: Refusal("There is no such thing in your tenant", "There is nothing here under this id."),
     409: Refusal(
         "The object has another version by now: nothing was stored",

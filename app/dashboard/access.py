@@ -74,7 +74,7 @@ def page_for_owners() -> ResponseReturnValue | None:
     """Owners of a tenant."""
     answer = page()
     if "caller" in g and current_caller().role != Role.OWNER:
-        raise Forbidden("Only owners of the tenant may do this.")
+        raise Forbidden("Only owners of the organisation may do this.")
     return answer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 
 from app.calls.statistics import start_of
+from app.dashboard.forms import Form
 from app.dashboard.rendering import local_zone
 from app.errors import Invalid
 
@@ -21,3 +22,18 @@ def start_of_day(field: str, text: str, *, later: int = 0) -> datetime:
         return start_of(day, local_zone())
     except (ValueError, OverflowError):
         raise Invalid("There is no such day.", [{"field": field, "message": NO_DAY}]) from None
+
+
+def chosen_time(form: Form) -> dict[str, str]:
+    """``since`` and ``until`` for a schema, of the days in ``from_date`` and ``to_date``, the last one included. What
+    is wrong with them is written beside the fields."""
+    found = {}
+    for name, field, later in (("since", "from_date", 0), ("until", "to_date", 1)):
+        try:
+            if text := form.text(field):
+                found[name] = start_of_day(field, text, later=later)
+        except Invalid as refusal:
+            form.refuse(refusal)
+    if len(found) == 2 and found["until"] <= found["since"]:
+        form.complain([{"field": "to_date", "message": "must not be before the first day"}])
+    return {name: moment.isoformat() for name, moment in found.items()}

@@ -15,7 +15,7 @@ _TEXTS: Final[Mapping[int, tuple[str, str]]] = {
     HTTPStatus.METHOD_NOT_ALLOWED: ("That does not work here", "Go back, and try it from the page."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("That is too much", "What you sent is larger than we take."),
     HTTPStatus.UNPROCESSABLE_ENTITY: ("We cannot make sense of this", ""),
-    HTTPStatus.TOO_MANY_REQUESTS: ("Too many requests", ""),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Please wait a little", ""),
     HTTPStatus.INTERNAL_SERVER_ERROR: (
         "Something went wrong here",
         "It was logged, under the request below.",

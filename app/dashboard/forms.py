@@ -170,4 +170,6 @@ def _plain(error: Mapping[str, Any]) -> str:
 
 def _sentence(message: str) -> str:
     """The API's messages continue the name of their field: "must be …"."""
+    if message.startswith(("must ", "is ")):
+        message = f"This {message}"
     return message[:1].upper() + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")

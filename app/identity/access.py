@@ -78,7 +78,7 @@ def signed_in_owner() -> None:
     """Owners of a tenant in person."""
     signed_in()
     if current_caller().role != Role.OWNER:
-        raise Forbidden("Only owners of the tenant may do this.")
+        raise Forbidden("Only owners of the organisation may do this.")
 
 
 def with_refresh_token() -> None:
@@ -190,4 +190,4 @@ def _sent_api_key() -> str | None:
 def require_owner_or_admin() -> None:
     """Raise :class:`~app.errors.Forbidden` for everybody else: for one view of a blueprint that members may use."""
     if current_caller().role not in (Role.OWNER, Role.ADMIN):
-        raise Forbidden("Only owners and admins of the tenant may do this.")
+        raise Forbidden("Only owners and admins of the organisation may do this.")

@@ -178,7 +178,7 @@ def _require_right_to_change(actor: Membership, member: Membership, role: Role) 
     """Owners change everybody; admins everybody but owners, and nobody into one."""
     theirs = roles_given_by(actor)
     if not theirs:
-        raise Forbidden("Only owners and admins of the tenant may do this.")
+        raise Forbidden("Only owners and admins of the organisation may do this.")
     if not {Role(member.role), role} <= set(theirs):
         raise Forbidden("Only an owner may change an owner, or make somebody one.")
 

@@ -55,7 +55,7 @@ def test_a_newcomer_signs_up_connects_a_phone_system_sees_the_first_record_and_s
 def sign_up(page, server):
     page.goto("/")
     page.get_by_role("link", name="Create an account").click()
-    page.get_by_label("Name of your company").fill("Newcomer & Sons")
+    page.get_by_label("Name of your organisation").fill("Newcomer & Sons")
     page.get_by_label("Short name").fill("newcomer")
     page.get_by_label("Your e-mail address").fill(OWNER)
     page.get_by_role("button").click()

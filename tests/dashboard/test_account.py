@@ -68,7 +68,7 @@ class TestPassword:
     @on_sqlite
     def test_what_is_wrong_is_said_beside_the_field_and_no_password_stays(self, app, alice, alice_visits):
         page = self.change(alice_visits, current="wrong", status=422)
-        assert page.errors() == {"current_password": "Is not right."}
+        assert page.errors() == {"current_password": "This is not right."}
         assert "wrong" not in str(page.soup)
         assert "session.refused" in actions(app)
         assert self.change(alice_visits, password="short", status=422).errors().keys() == {"password"}
@@ -82,9 +82,9 @@ class TestEmail:
         ("email", "message"),
         [
             ("", "Please fill this in."),
-            ("nobody", "Must be an e-mail address."),
-            ("Alice@acme.example", "Is your address already."),
-            (CANARY, "Must be an e-mail address."),
+            ("nobody", "This must be an e-mail address."),
+            ("Alice@acme.example", "This is your address already."),
+            (CANARY, "This must be an e-mail address."),
         ],
     )
     def test_what_is_wrong_is_said_beside_the_field(self, alice_visits, mailbox, email, message):
@@ -134,7 +134,7 @@ class TestSecondFactor:
         page, secret = self.begin(alice_visits)
         assert page.soup.find("img", class_="qr")["src"].startswith("data:image/svg+xml")
         page = alice_visits.send(page, "Switch it on", 422, code="000000")
-        assert page.errors()["code"].startswith("Is not what the app shows now")
+        assert page.errors()["code"].startswith("This is not what the app shows now")
         assert secret not in str(page.soup)
         assert page.soup.find("img", class_="qr") is None
         code = pyotp.TOTP(secret).now()

@@ -113,8 +113,8 @@ def test_a_key_works_until_the_end_of_the_chosen_day_where_the_organisation_is(a
         ({"expiry": "day"}, "expires_at", "Please choose a day, such as 2030-01-31."),
         ({"expiry": "day", "expires_at": "soon"}, "expires_at", "Please choose a day, such as 2030-01-31."),
         ({"expiry": "day", "expires_at": "9999-12-31"}, "expires_at", "Please choose a day, such as 2030-01-31."),
-        ({"expiry": "day", "expires_at": "2001-01-01"}, "expires_at", "Must be in the future."),
-        ({"expiry": "day", "expires_at": "0001-01-01"}, "expires_at", "Must be in the future."),
+        ({"expiry": "day", "expires_at": "2001-01-01"}, "expires_at", "This must be in the future."),
+        ({"expiry": "day", "expires_at": "0001-01-01"}, "expires_at", "This must be in the future."),
     ],
 )
 def test_what_is_wrong_is_said_beside_the_field_and_no_key_is_made(app, alice_visits, typed, field, said):

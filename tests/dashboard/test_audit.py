@@ -200,6 +200,11 @@ def test_days_are_those_of_the_organisation_and_the_last_is_included(app, alice,
     ("filters", "field", "said"),
     [
         ({"action": "of.tomorrow"}, "action", "Not a valid choice."),
+        (
+            {"from_date": "2026-11-20", "to_date": "2026-11-19"},
+            "to_date",
+            "This must not be before the first day.",
+        ),
         ({"outcome": "perhaps"}, "outcome", "Please choose one of these."),
         ({"actor_id": "alice"}, "actor_id", "This is not an id."),
         ({"object_id": CANARY}, "object_id", "This is not an id."),

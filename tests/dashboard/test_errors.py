@@ -66,5 +66,5 @@ def test_too_many_requests_are_told_on_a_page(app, visitor, monkeypatch):
     monkeypatch.setitem(app.extensions, "rates", rates)
     visitor.open("/sign-in")
     page = visitor.open("/sign-in", 429)
-    assert page.title == "Too many requests"
+    assert page.title == "Please wait a little"
     assert re.search(r"Try again in \d+ seconds?\.", page.text)

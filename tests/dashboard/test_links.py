@@ -52,7 +52,7 @@ class TestForgottenPassword:
 
     @on_sqlite
     def test_what_is_no_address_is_said_beside_the_field(self, visitor):
-        assert ask_for_reset(visitor, "nobody", 422).errors() == {"email": "Must be an e-mail address."}
+        assert ask_for_reset(visitor, "nobody", 422).errors() == {"email": "This must be an e-mail address."}
 
     @on_sqlite
     def test_an_address_gets_three_mails_an_hour_from_page_and_api_together(self, visitor, alice, mailbox):

@@ -390,11 +390,14 @@ def test_an_edit_changes_what_was_typed_and_nothing_else(app, alice_visits, hook
         ({"name": ""}, {"name": "Please fill this in."}),
         ({"name": "  "}, {"name": "Please fill this in."}),
         ({"name": "x" * 256}, {"name": "This is too long: at most 255 characters."}),
-        ({"base_url": "ftp://pbx"}, {"base_url": "Must be an http:// or https:// URL."}),
-        ({"base_url": "https://a:b@pbx"}, {"base_url": "Must have no user name or password in it."}),
-        ({"webhook_username": "a:b"}, {"webhook_username": "Must not contain a colon."}),
-        ({"time_zone": "Mars/Base"}, {"time_zone": "Must be the name of an IANA time zone, such as Europe/Berlin."}),
-        ({"vendor": "x"}, {"vendor": "Must be one of asterisk, grandstream."}),
+        ({"base_url": "ftp://pbx"}, {"base_url": "This must be an http:// or https:// URL."}),
+        ({"base_url": "https://a:b@pbx"}, {"base_url": "This must have no user name or password in it."}),
+        ({"webhook_username": "a:b"}, {"webhook_username": "This must not contain a colon."}),
+        (
+            {"time_zone": "Mars/Base"},
+            {"time_zone": "This must be the name of an IANA time zone, such as Europe/Berlin."},
+        ),
+        ({"vendor": "x"}, {"vendor": "This must be one of asterisk, grandstream."}),
     ],
 )
 def test_what_is_wrong_is_said_beside_the_field_and_the_rest_stays(app, alice_visits, hook, fields, wrong):

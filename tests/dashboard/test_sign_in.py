@@ -74,7 +74,7 @@ def test_a_second_factor_is_asked_for_on_a_screen_of_its_own(app, visitor, alice
     page = visitor.send(visitor.open("/sign-in"), "Sign in", **credentials(alice))
     assert page.title == "Second factor"
     page = visitor.send(page, "Continue", 401, **{"step-code": "000000"})
-    assert page.errors() == {"step-code": "Is not right, or was used before."}
+    assert page.errors() == {"step-code": "This is not right, or was used before."}
     page = visitor.send(page, "Continue", **{"step-code": pyotp.TOTP(secret).now()})
     assert page.title == "Overview"
     with in_database(app):

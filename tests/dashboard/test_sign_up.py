@@ -107,11 +107,15 @@ def test_a_short_name_that_was_taken_meanwhile_is_replaced_with_the_same_link(ap
     ("field", "value", "message"),
     [
         ("tenant_name", "", "Please fill this in."),
-        ("subdomain", "Acme Ltd", "Must be 1 to 63 of a-z, 0-9 and -, with no - at either end, and not begin xn--."),
+        (
+            "subdomain",
+            "Acme Ltd",
+            "This must be 1 to 63 of a-z, 0-9 and -, with no - at either end, and not begin xn--.",
+        ),
         ("subdomain", "acme", "This subdomain is taken."),
-        ("subdomain", "www", "Is reserved."),
-        ("email", "nobody", "Must be an e-mail address."),
-        ("time_zone", "Europe/Atlantis", "Must be the name of an IANA time zone, such as Europe/Berlin."),
+        ("subdomain", "www", "This is reserved."),
+        ("email", "nobody", "This must be an e-mail address."),
+        ("time_zone", "Europe/Atlantis", "This must be the name of an IANA time zone, such as Europe/Berlin."),
     ],
 )
 def test_what_is_wrong_is_said_beside_the_field_and_the_rest_stays(app, visitor, alice, field, value, message):

@@ -214,7 +214,7 @@ class TestProof:
         grow_stale(app)
         page = send_email_form(alice_visits, page)
         page = alice_visits.send(page, "Continue", 401, **PROOF, **{"step-code": "000000"})
-        assert page.errors() == {"step-code": "Is not right, or was used before."}
+        assert page.errors() == {"step-code": "This is not right, or was used before."}
         page = alice_visits.send(page, "Continue", **PROOF, **{"step-code": pyotp.TOTP(secret).now()})
         assert page.values("Send the link")["email"] == EMAIL
 

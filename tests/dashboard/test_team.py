@@ -117,8 +117,8 @@ def test_inviting_again_begins_with_what_was_chosen_and_replaces_the_invitation(
     ("typed", "status", "field", "said"),
     [
         ({"email": "", "role": "member"}, 422, "email", "Please fill this in."),
-        ({"email": "nobody", "role": "member"}, 422, "email", "Must be an e-mail address."),
-        ({"email": CANARY, "role": "member"}, 422, "email", "Must be an e-mail address."),
+        ({"email": "nobody", "role": "member"}, 422, "email", "This must be an e-mail address."),
+        ({"email": CANARY, "role": "member"}, 422, "email", "This must be an e-mail address."),
         ({"email": DORA, "role": None}, 422, "role", "Please choose one of these."),
         ({"email": DORA, "role": "root"}, 422, "role", "Please choose one of these."),
         ({"email": "bob@acme.example"}, 409, "email", "Whoever has this e-mail address is a member already."),

@@ -259,4 +259,4 @@ def test_owners_alone_may_ask(app, alice, bob):
         db.session.execute(update(Membership).where(Membership.user_id == bob.user_id).values(role="admin"))
         db.session.commit()
     refused = bob.client.get(URL)
-    assert (refused.status_code, refused.json["detail"]) == (403, "Only owners of the tenant may do this.")
+    assert (refused.status_code, refused.json["detail"]) == (403, "Only owners of the organisation may do this.")

@@ -17,13 +17,12 @@ from app.audit import actions, service
 from app.audit.models import AuditEvent
 from app.audit.schemas import AuditQuery
 from app.credentials.service import api_credentials
-from app.dashboard.days import start_of_day
+from app.dashboard.days import chosen_time
 from app.dashboard.forms import Filters
 from app.dashboard.navigation import address_of
 from app.dashboard.pages import page_query, pages_of
 from app.dashboard.rendering import show_time
 from app.dashboard.state import name_in, name_of
-from app.errors import Invalid
 from app.extensions import db
 from app.identity.access import current_tenant_id
 from app.integrations.service import Integrations
@@ -68,7 +67,7 @@ CONNECTIONS: Final[Mapping[str, tuple[Integrations[Any], str]]] = {
 class AuditFilters(Filters):
     action = SelectField("What", choices={"": "Everything", **actions.OF_TENANTS}, default="")
     outcome = SelectField(
-        "What came of it",
+        "Result",
         choices={"": "Anything", "success": "It was done", "refused": "It was refused"},
         default="",
         validate_choice=False,
@@ -76,7 +75,7 @@ class AuditFilters(Filters):
     actor_id = SelectField("Who", default="")
     from_date = StringField("From", widget=DateInput())
     to_date = StringField("To", widget=DateInput())
-    object_id = StringField("About the object with the id", render_kw={"autocomplete": "off", "spellcheck": "false"})
+    object_id = StringField("Object id", render_kw={"autocomplete": "off", "spellcheck": "false"})
 
 
 class Row(NamedTuple):
@@ -126,12 +125,7 @@ def _read(form: AuditFilters) -> service.Filters | None:
     values: dict[str, Any] = {
         name: text for name in ("action", "outcome", "actor_id", "object_id") if (text := form.text(name).strip())
     }
-    for name, field, later in (("since", "from_date", 0), ("until", "to_date", 1)):
-        try:
-            if text := form.text(field):
-                values[name] = start_of_day(field, text, later=later).isoformat()
-        except Invalid as refusal:
-            form.refuse(refusal)
+    values |= chosen_time(form)
     read = form.read(AuditQuery, values)
     if read is None or form.errors:
         return None

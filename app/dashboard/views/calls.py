@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
 
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from wtforms import DateField, SelectField, StringField
-from wtforms.validators import Optional
+from wtforms import SelectField, StringField
+from wtforms.widgets import DateInput
 
 from app.calls import service
 from app.calls.download import csv_download
 from app.calls.schemas import CallFilters
-from app.calls.statistics import start_of
 from app.dashboard.access import refuse_other_sites
+from app.dashboard.days import chosen_time
 from app.dashboard.forms import Filters
 from app.dashboard.pages import pages_of
 from app.dashboard.rendering import local_zone, with_query
@@ -41,8 +40,8 @@ pages = pages_of("calls_pages", "/calls")
 
 
 class CallFiltersForm(Filters):
-    from_date = DateField("From", [Optional()])
-    to_date = DateField("To", [Optional()])
+    from_date = StringField("From", widget=DateInput())
+    to_date = StringField("To", widget=DateInput())
     number = StringField("Number", render_kw={"autocomplete": "off", "placeholder": "or a part of it"})
     disposition = SelectField("Outcome", validate_choice=False)
     phone_system_id = SelectField("Phone system", validate_choice=False)
@@ -61,11 +60,7 @@ class CallFiltersForm(Filters):
         values: dict[str, Any] = {
             name: text for name in ("number", "disposition", "phone_system_id") if (text := self.text(name).strip())
         }
-        first, last = self.from_date.data, self.to_date.data
-        self._set_moment(values, "since", "from_date", first, 0)
-        self._set_moment(values, "until", "to_date", last, 1)
-        if first and last and last < first:
-            self.complain([{"field": "to_date", "message": "must not be before the first day"}])
+        values |= chosen_time(self)
         read = self.read(CallFilters, values)
         if read is None or self.errors:
             return None
@@ -73,15 +68,6 @@ class CallFiltersForm(Filters):
             self.complain([{"field": "phone_system_id", "message": "there is no such phone system"}])
             return None
         return service.Filters(**{name: getattr(read, name) for name in values})
-
-    def _set_moment(self, values: dict[str, Any], name: str, field: str, day: date | None, later: int) -> None:
-        """Set the first moment of a day, so many days later."""
-        if day is None:
-            return
-        try:
-            values[name] = start_of(day + timedelta(days=later), local_zone()).isoformat()
-        except OverflowError:  # the calendar ends there
-            self.complain([{"field": field, "message": "is too far away"}])
 
 
 @pages.get("")

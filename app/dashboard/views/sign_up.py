@@ -41,7 +41,7 @@ WHAT_FOR: Final = (
 
 
 class SignUpForm(Form):
-    tenant_name = StringField("Name of your company", [needed()], render_kw={"autocomplete": "organization"})
+    tenant_name = StringField("Name of your organisation", [needed()], render_kw={"autocomplete": "organization"})
     subdomain = StringField("Short name", [needed()], description=WHAT_FOR, render_kw=SUBDOMAIN)
     email = EmailField("Your e-mail address", [needed()], render_kw={"autocomplete": "email"})
     time_zone = SelectField("Time zone", [needed()], choices=time_zone_choices, default="UTC", validate_choice=False)
