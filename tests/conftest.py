@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from types import CodeType
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from apiflask import APIFlask
 from argon2 import PasswordHasher
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
+from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.routing import Rule
 
 from app import create_app
@@ -113,6 +115,22 @@ def routes_compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rule, "_compile_builder", compile_once)
         yield
+
+
+class TemplatesCompiledOnce(BytecodeCache):
+    """What Jinja has compiled, for all applications of a process."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], CodeType | None] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._known.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._known[bucket.key, bucket.checksum] = bucket.code
+
+
+TEMPLATES = TemplatesCompiledOnce()
 
 
 @pytest.fixture(scope="session")
@@ -263,6 +281,7 @@ def app(settings: Settings, documented: set[Answered]) -> Iterator[APIFlask]:
         return response
 
     with running(settings) as app:
+        app.jinja_env.bytecode_cache = TEMPLATES
         app.after_request(see)
         with in_database(app):
             app.extensions["encryption"].check_and_register(db.engine)

@@ -12,7 +12,7 @@ from app.dashboard.attention import points
 from app.dashboard.chart import long, volume_chart
 from app.dashboard.pages import pages_of
 from app.dashboard.rendering import local_zone
-from app.dashboard.state import connections_of
+from app.dashboard.connected import connections_of
 from app.dashboard.tiles import tiles
 from app.database import now
 from app.extensions import db
