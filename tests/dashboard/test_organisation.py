@@ -122,7 +122,7 @@ def test_what_was_typed_outlasts_the_session(app, alice, alice_visits):
         db.session.commit()
     page = alice_visits.send(page, "Save", name="Acme Group", time_zone="Asia/Tokyo")
     assert page.title == "Sign in"
-    page = alice_visits.send(page, "Sign in", email=alice.email, password=PASSWORD)
+    page = alice_visits.send(page, "Sign in", **{"step-email": alice.email, "step-password": PASSWORD})
     assert "Nothing was done yet" in page.text
     assert page.values("Save").items() >= {"name": "Acme Group", "time_zone": "Asia/Tokyo"}.items()
     assert stored(app).version == 1

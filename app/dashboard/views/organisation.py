@@ -28,8 +28,8 @@ class OrganisationForm(EditForm):
         choices=time_zone_choices,
         validate_choice=False,
         description="If you change it, days, charts and times are shown in the new one at once, those of the past too. "
-        "A phone system without a time zone of its own is read in it from then on; calls that are stored already stay "
-        "as they were read.",
+        "A phone system without a time zone of its own is read in it from then on, so choose one there first if its "
+        "clock stays as it is. Calls that are stored already stay as they were read.",
     )
 
 
