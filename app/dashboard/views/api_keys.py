@@ -30,7 +30,8 @@ pages = pages_of("api_keys_pages", "/api-keys")
 
 ROLES: Final = {
     "member": "Member: reads calls, and nothing else",
-    "admin": "Admin: also keeps phone systems, payment accounts and API credentials, and reads the audit trail",
+    "admin": "Admin: also keeps phone systems, payment accounts, API credentials and the organisation's name and time "
+    "zone, and reads the audit trail",
 }
 NEVER: Final = "never"
 ON_A_DAY: Final = "day"
