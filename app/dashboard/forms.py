@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from flask import flash, g, request
+from flask import g, request
 from flask_wtf import FlaskForm
 from pydantic import BaseModel, ValidationError
 from wtforms import HiddenField, PasswordField
 from wtforms.validators import InputRequired
 
+from app.dashboard import notes
 from app.errors import FieldErrors, Problem
 from app.schemas import time_zones
 
@@ -149,12 +150,12 @@ def time_zone_choices() -> dict[str, list[tuple[str, str]]]:
 
 def note(message: str) -> None:
     """Tell the user, on the page that comes next, that something was done."""
-    flash(message, "success")
+    notes.keep("success", message)
 
 
 def warn(message: str) -> None:
     """Tell the user, on the page that comes next, what they should know of what was done."""
-    flash(message, "warning")
+    notes.keep("warning", message)
 
 
 def warn_of_button() -> None:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from flask import Flask, g, request, url_for
 from markupsafe import Markup
 
+from app.dashboard import notes
 from app.dashboard.browsers import browser_of
 from app.dashboard.local_time import in_zone
 from app.database import now
@@ -35,6 +36,7 @@ def init_app(app: Flask) -> None:
     )
     app.jinja_env.globals.update(
         icon=icon,
+        notes=notes.take,
         now=now,
         plural=plural,
         current_membership=current_membership,
