@@ -41,6 +41,7 @@ files = APIBlueprint("dashboard", __name__, static_folder="static", template_fol
 BLUEPRINTS: Final = (
     (files, identity_access.public),
     (sign_in.pages, access.public_page),
+    (sign_in.out, access.way_out),
     (sign_up.pages, access.public_page),
     (links.pages, access.public_page),
     (overview.pages, access.page),

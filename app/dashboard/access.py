@@ -38,10 +38,15 @@ OF_ANOTHER_SITE: Final = "This form was not sent from a page of ours. Nothing wa
 def public_page() -> ResponseReturnValue | None:
     """Anybody."""
     counting.count(Limit.API, counting.client_network())
+    return way_out()
+
+
+def way_out() -> ResponseReturnValue | None:
+    """Anybody, however much they ask for, and also while nothing can be counted: nobody is kept from signing out."""
+    request.max_content_length = MOST_BYTES
     if request.method in SAFE_METHODS:
         return None
     refuse_other_sites()
-    request.max_content_length = MOST_BYTES
     if has_body() and request.mimetype != FORM:
         raise UnsupportedMediaType("Forms are sent as application/x-www-form-urlencoded.")
     _check_csrf_token()
