@@ -105,6 +105,14 @@ def typed(form: Form, *names: str) -> dict[str, Any]:
     return form.texts(*(name for name in names if name in form))
 
 
+def about_to_sign_out(has_account: bool) -> str | None:
+    """The address of whoever is signed in with this browser, and will not be once an account was opened by a link; None
+    for nobody. Ends the transaction."""
+    db.session.rollback()
+    found = None if has_account else cookie.find()
+    return found.email if found is not None else None
+
+
 def link_not_valid(refusal: LinkNotValid) -> ResponseReturnValue:
     """Handles LinkNotValid on pages."""
     return render_template("dashboard/links/not_valid.html"), refusal.status
@@ -243,4 +251,5 @@ def accept_invitation() -> ResponseReturnValue:
             form.refuse(refusal)
         else:
             return joined(membership, invitation.has_account)
-    return page_with(form, "dashboard/links/invitation.html", invitation=invitation)
+    signs_out = about_to_sign_out(invitation.has_account)
+    return page_with(form, "dashboard/links/invitation.html", invitation=invitation, signs_out=signs_out)
