@@ -17,7 +17,8 @@ from wtforms import HiddenField, PasswordField
 from wtforms.validators import InputRequired
 
 from app.dashboard import notes
-from app.errors import FieldErrors, Problem
+from app.dashboard.rendering import in_words
+from app.errors import FieldErrors, Problem, TooManyRequests
 from app.schemas import time_zones
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -93,8 +94,11 @@ class Form(FlaskForm):
             return None
 
     def refuse(self, refusal: Problem) -> None:
-        """Show what a service refused: beside the fields that it names, or above the form."""
+        """Show what a service refused: beside the fields that it names, or above the form, with when to try again where
+        that is known."""
         self.complain(refusal.errors or [{"field": "", "message": refusal.detail}])
+        if isinstance(refusal, TooManyRequests):
+            self.form_errors.append(f"Try again in {in_words(refusal.retry_after)}.")
 
     def complain(self, errors: Iterable[dict[str, str]] | FieldErrors) -> None:
         """Write messages beside their fields; those of none of the form's fields above it."""
