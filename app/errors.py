@@ -19,7 +19,7 @@ from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, current_app, g, request
 from limits.errors import StorageError
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import BadRequest, HTTPException
@@ -32,6 +32,8 @@ from app.extensions import db
 log = logging.getLogger(__name__)
 
 FieldErrors = list[dict[str, str]]
+
+DatabaseFailed = SQLAlchemyError  # whatever keeps the database from doing something, for who has to go on without
 
 
 class Problem(Exception):

@@ -9,14 +9,13 @@ from typing import Final
 
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.dashboard import cookie
 from app.dashboard.access import enter
 from app.dashboard.forms import note
 from app.dashboard.pages import pages_of
 from app.dashboard.signing_in import sign_in
-from app.errors import NotFound, Unavailable
+from app.errors import DatabaseFailed, NotFound, Unavailable
 from app.extensions import db
 from app.identity import sessions
 
@@ -47,7 +46,7 @@ def send_out() -> ResponseReturnValue:
             enter(found)
             with suppress(NotFound):  # it was ended in this very moment
                 sessions.end(db.session(), found.user_id, found.id)
-    except SQLAlchemyError as error:
+    except DatabaseFailed as error:
         log.error("a session was left open at sign-out: %s", type(error).__name__)
         raise LeftOpen from None
     finally:
