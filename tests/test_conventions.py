@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
 PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.signed_in_owner, access.with_refresh_token}
 PAGES = {pages.page, pages.page_for_owners_and_admins, pages.page_for_owners}  # with the browser's cookie
-OPEN_TO_ALL = {access.public, pages.public_page}
+OPEN_TO_ALL = {access.public, pages.public_page, pages.way_out}
 DECLARATIONS = WITHOUT_TOKEN | PEOPLE_ONLY | PAGES | OPEN_TO_ALL | {access.any_role, access.owner_or_admin}
 
 # What Alice makes, by blueprint, for Charlie to try his hand at.

@@ -2,7 +2,7 @@
 
 * :mod:`access`: who may use a page; :mod:`cookie`: how a browser is known
 * :mod:`signing_in`, :mod:`proof`: asking who somebody is, also as a step between a form and what it does: :mod:`steps`
-* :mod:`forms`, :mod:`changing`, :mod:`pages`: what all forms and pages have in common; :mod:`connections`,
+* :mod:`forms`, :mod:`changing`, :mod:`pages`, :mod:`notes`: what all forms and pages have in common; :mod:`connections`,
   :mod:`connection_kinds`, :mod:`edit`: what all connections have
 * :mod:`rendering`, :mod:`navigation`, :mod:`assets`: what templates show things with, the menu, stylesheets and scripts
 * :mod:`views`: the pages, a module for each noun
@@ -42,6 +42,7 @@ files = APIBlueprint("dashboard", __name__, static_folder="static", template_fol
 BLUEPRINTS: Final = (
     (files, identity_access.public),
     (sign_in.pages, access.public_page),
+    (sign_in.out, access.way_out),
     (sign_up.pages, access.public_page),
     (links.pages, access.public_page),
     (overview.pages, access.page),

@@ -26,7 +26,8 @@ class Role(StrEnum):
 
 class User(Timestamps, Model):
     """A person who signs in. ``email`` is lower-case; ``password_hash`` is Argon2id in PHC format; who was disabled at
-    ``disabled_at`` cannot sign in.
+    ``disabled_at`` cannot sign in; ``signed_out_at`` is when they were last signed out everywhere, a sign-in that was
+    under way included.
 
     What the second factor needs, see :mod:`app.identity.second_factor`: totp_secret in Base32, good from
     totp_confirmed_at on; totp_used_step is the newest time step whose code was used; recovery_code_hashes is a list of
@@ -39,6 +40,7 @@ class User(Timestamps, Model):
     email: Mapped[str] = mapped_column(unique=True)
     password_hash: Mapped[str]
     disabled_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
+    signed_out_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     totp_secret = encrypted("users.totp_secret", owner="id")
     totp_confirmed_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     totp_used_step: Mapped[int | None]
