@@ -2,8 +2,8 @@
 
 * :mod:`access`: who may use a page; :mod:`cookie`: how a browser is known
 * :mod:`signing_in`, :mod:`proof`: asking who somebody is, also as a step between a form and what it does: :mod:`steps`
-* :mod:`forms`, :mod:`changing`, :mod:`pages`, :mod:`notes`: what all forms and pages have in common; :mod:`connections`,
-  :mod:`connection_kinds`, :mod:`edit`: what all connections have
+* :mod:`forms`, :mod:`changing`, :mod:`pages`, :mod:`notes`: what all forms and pages have in common
+* :mod:`connections`, :mod:`connection_kinds`, :mod:`edit`: what all connections have in common
 * :mod:`rendering`, :mod:`navigation`, :mod:`assets`: what templates show things with, the menu, stylesheets and scripts
 * :mod:`views`: the pages, a module for each noun
 """
