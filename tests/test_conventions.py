@@ -96,6 +96,7 @@ WEB_PRIVILEGES = {
     "phone_systems": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "retired_encryption_keys": {"SELECT"},
     "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "signing_keys": set(),
     "sign_in_allowances": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "sign_ups": {"SELECT", "INSERT", "DELETE"},
     "tenants": {"SELECT", "INSERT"},
