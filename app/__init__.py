@@ -37,6 +37,7 @@ from app.tenants.invitations_api import acceptance
 from app.tenants.invitations_api import api as invitations_api
 from app.tenants.secrets_api import api as encryption_api
 from app.tenants.sign_up_api import api as sign_up_api
+from app.tenants.tenant_api import api as tenant_api
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
 
@@ -54,6 +55,7 @@ BLUEPRINTS = (
     (password_reset, access.public),
     (verify_email, access.public),
     (sign_up_api, access.public),
+    (tenant_api, access.any_role),
     (members_api, access.signed_in),
     (invitations_api, access.signed_in_owner_or_admin),
     (acceptance, access.public),

@@ -103,6 +103,14 @@ WEB_PRIVILEGES = {
     "users": {"SELECT", "INSERT", "UPDATE"},
 }
 
+# What it may do with single columns, on top of that.
+WEB_COLUMN_PRIVILEGES = {
+    ("tenants", "name", "UPDATE"),
+    ("tenants", "time_zone", "UPDATE"),
+    ("tenants", "updated_at", "UPDATE"),
+    ("tenants", "version", "UPDATE"),
+}
+
 
 def tenant_models():
     return [mapper.class_ for mapper in db.Model.registry.mappers if issubclass(mapper.class_, TenantOwned)]
@@ -269,6 +277,12 @@ def test_the_web_role_may_do_with_each_table_what_is_listed(app):
             if table in given:
                 given[table].add(privilege)
         assert given == WEB_PRIVILEGES
+        single = (
+            "SELECT attrelid::regclass::text, attname, acl.privilege_type"
+            " FROM pg_attribute CROSS JOIN aclexplode(attacl) AS acl"
+            " WHERE acl.grantee = current_user::regrole AND attacl IS NOT NULL"
+        )
+        assert {tuple(row) for row in connection.execute(text(single))} == WEB_COLUMN_PRIVILEGES
 
 
 def test_every_encrypted_column_is_in_the_inventory_and_guarded_by_the_database(app):

@@ -61,6 +61,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Organisation": {
         "tenant.created": "created the organisation",
+        "tenant.changed": "changed the organisation's name or time zone",
         "tenant.suspended": "suspended the organisation",
         "tenant.readmitted": "let the organisation in again",
     },

@@ -2,7 +2,7 @@
 
 * :mod:`access`: who may use a page; :mod:`cookie`: how a browser is known
 * :mod:`signing_in`, :mod:`proof`: asking who somebody is, also as a step between a form and what it does: :mod:`steps`
-* :mod:`forms`, :mod:`pages`: what all forms and pages have in common; :mod:`connections`,
+* :mod:`forms`, :mod:`changing`, :mod:`pages`: what all forms and pages have in common; :mod:`connections`,
   :mod:`connection_kinds`, :mod:`edit`: what all connections have
 * :mod:`rendering`, :mod:`navigation`, :mod:`assets`: what templates show things with, the menu, stylesheets and scripts
 * :mod:`views`: the pages, a module for each noun
@@ -24,6 +24,7 @@ from app.dashboard.views import (
     calls,
     encryption,
     links,
+    organisation,
     overview,
     payment_accounts,
     phone_systems,
@@ -47,6 +48,7 @@ BLUEPRINTS: Final = (
     (calls.pages, access.page),
     (account.pages, access.page),
     (tenants.pages, access.page),
+    (organisation.pages, access.page_for_owners_and_admins),
     (team.pages, access.page_for_owners_and_admins),
     (api_keys.pages, access.page_for_owners_and_admins),
     (audit.pages, access.page_for_owners_and_admins),

@@ -40,6 +40,7 @@ def init_app(app: Flask) -> None:
         current_membership=current_membership,
         address_with=address_with,
         with_query=with_query,
+        zone_name=zone_name,
     )
 
 
@@ -62,6 +63,11 @@ def local_zone() -> ZoneInfo:
         g.zone = ZoneInfo(current_membership().tenant.time_zone) if "caller" in g else ZoneInfo("UTC")
     zone: ZoneInfo = g.zone
     return zone
+
+
+def zone_name() -> str:
+    """What that zone is called: ``Europe/Berlin``."""
+    return local_zone().key or "UTC"
 
 
 def show_time(moment: datetime | None, otherwise: str = "never", *, seconds: bool = False) -> Markup:
