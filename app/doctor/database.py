@@ -20,6 +20,10 @@ from app.tenancy import FLOOR_MISSING, keeps_tenants_apart, tenant_scope
 
 FARTHEST_CLOCK: Final = timedelta(seconds=5)  # from the database's
 NOBODY: Final = UUID(int=0)
+FLOOR_BROKEN: Final = (
+    "Row-level security was switched off for a table: ALTER TABLE … ENABLE ROW LEVEL SECURITY on each that \\d in psql "
+    "shows without."
+)
 
 
 def check_server(connection: Connection) -> Iterator[Finding]:
@@ -42,7 +46,8 @@ def check_floor(engine: Engine) -> Finding:
     tables = [table for table in db.metadata.tables.values() if "tenant_id" in table.c]
     with tenant_scope(NOBODY), engine.connect() as connection:
         if not keeps_tenants_apart(connection, tables):
-            return warning(subject, FLOOR_MISSING)
+            has_role = connection.execute(text("SELECT current_user <> session_user")).scalar_one()
+            return failure(subject, FLOOR_BROKEN) if has_role else warning(subject, FLOOR_MISSING)
         any_row = {table.name: select(literal(1)).select_from(table).limit(1) for table in tables}
         seen = [name for name, query in any_row.items() if connection.execute(query).first() is not None]
     if seen:

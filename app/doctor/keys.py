@@ -43,7 +43,8 @@ def _master_keys(settings: Settings, connection: Connection) -> Iterator[Finding
         for problem in refused.problems:
             yield failure(subject, problem)
         return
-    registered = dict(connection.execute(select(registry.keys.c.id, registry.keys.c.created_at)).tuples().all())
+    found = connection.execute(select(registry.keys.c.id, registry.keys.c.created_at))
+    registered = {row.id: row.created_at for row in found}
     retired = set(connection.execute(select(registry.retired.c.id)).scalars())
     primary = keyring.primary.id
     if primary not in registered:

@@ -33,8 +33,8 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
         yield warning(subject, f"{processes} processes count requests each by itself: set REDIS_URL.")
     elif (problem := _problem(url)) is not None:
         yield failure(subject, f"It does not answer ({problem}), and nobody can sign in: see REDIS_URL.")
-    elif _problem(_without_password(url)) is None and not _is_on_this_machine(url):
-        yield failure(subject, "It answers anybody: give it a password, and put that into REDIS_URL.")
+    elif not url.startswith("unix:") and _problem(_without_password(url)) is None:
+        yield failure(subject, "It answers anybody who reaches it: give it a password, and put that into REDIS_URL.")
     elif not url.startswith("rediss://") and not _is_private(url):
         yield failure(subject, "The connection is not encrypted: write rediss:// in REDIS_URL.")
     else:
@@ -82,15 +82,10 @@ def _without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _is_on_this_machine(url: str) -> bool:
-    return url.startswith("unix:") or all(address.is_loopback for address in _addresses(url))
-
-
 def _is_private(url: str) -> bool:
-    return url.startswith("unix:") or all(address.is_private for address in _addresses(url))
-
-
-def _addresses(url: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Whether nobody else is on the way: on this machine, or in a private network."""
+    if url.startswith("unix:"):
+        return True
     parts = urlsplit(url)
     found = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_STREAM)
-    return [ipaddress.ip_address(entry[4][0]) for entry in found]
+    return all(ipaddress.ip_address(entry[4][0]).is_private for entry in found)

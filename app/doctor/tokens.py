@@ -87,8 +87,8 @@ def _forged(subject: Subject) -> dict[str, str]:
     for name in ("none", "None", "nOnE", "NONE"):
         forged[f"algorithm {name}"] = f"{_part({'alg': name, 'typ': 'JWT', 'kid': keys.current_id})}.{body}."
     for name in ("jwk", "jku", "x5u", "x5c"):
-        header = {"alg": "RS256", "typ": "JWT", "kid": keys.current_id, name: "https://attacker.example/keys"}
-        forged[f"that names its own key by {name}"] = signed(under=rsa_key, **header)
+        header: dict[str, Any] = {"alg": "RS256", name: "https://attacker.example/keys"}
+        forged[f"that names its own key by {name}"] = signed(None, "", rsa_key, **header)
     return forged
 
 

@@ -1,6 +1,6 @@
 """Since when the secret behind tokens is in use
 
-Revision: 0015, after 0013
+Revision: 0015, after 0014
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from app.encryption.storage import UtcTimestamp
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
