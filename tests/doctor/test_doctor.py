@@ -74,7 +74,10 @@ def test_a_redis_without_a_password_is_found(settings):
     with Redis() as redis:
         with Client.from_url(redis.url) as client:
             client.config_set("requirepass", "")
-        assert "answers anybody" in not_ok(examined(replace(settings, redis_url=f"redis://127.0.0.1:{redis.port}/0")))["Redis"]
+        assert (
+            "answers anybody"
+            in not_ok(examined(replace(settings, redis_url=f"redis://127.0.0.1:{redis.port}/0")))["Redis"]
+        )
 
 
 def test_a_database_that_is_away_is_told_in_one_line_without_its_password(settings):
@@ -105,8 +108,8 @@ def planted(well_kept, fault, remedy):
             "flask db upgrade",
         ),
         *(
-            (f"ALTER ROLE {{login}} {power}", f"ALTER ROLE {{login}} NO{power}", "database, login", State.WARNING, words)
-            for power, words in (("SUPERUSER", "superuser"), ("BYPASSRLS", "BYPASSRLS"))
+            (f"ALTER ROLE {{login}} {power}", f"ALTER ROLE {{login}} NO{power}", "database, login", State.WARNING, word)
+            for power, word in (("SUPERUSER", "superuser"), ("BYPASSRLS", "BYPASSRLS"))
         ),
         (
             "ALTER TABLE calls DISABLE ROW LEVEL SECURITY",
