@@ -14,6 +14,7 @@ from app.calls.hooks import api as hooks_api
 from app.cli.accounts import commands as account_commands
 from app.cli.audit import commands as audit_commands
 from app.cli.develop import commands as development_commands
+from app.cli.doctor import commands as doctor_commands
 from app.cli.encryption import commands as encryption_commands
 from app.cli.mail import commands as mail_commands
 from app.cli.rotation import commands as rotation_commands
@@ -74,6 +75,7 @@ COMMANDS = (
     account_commands,
     audit_commands,
     development_commands,
+    doctor_commands,
     encryption_commands,
     mail_commands,
     rotation_commands,
@@ -112,6 +114,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         SIGN_UP_OPEN=settings.sign_up_open,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
     )
+    app.extensions["settings"] = settings
     errors.init_app(app)
     extensions.db.init_app(app)
     tenancy.init_app(app, extensions.db)

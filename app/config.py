@@ -64,6 +64,7 @@ VARIABLES: Final = (
     Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
     Variable("SESSION_IDLE_EXPIRES", "Seconds after which an unused sign-in ends.", "86400"),
     Variable("SIGNUP", "Whether anybody can sign up for a tenant: open or closed.", "open"),
+    Variable("KEY_MAX_AGE_DAYS", "Days after which `flask doctor` asks for new keys.", "180"),
     Variable("AUDIT_RETENTION_DAYS", "Days after which sealed audit events are removed.", "365"),
     Variable("RESEND_API_KEY", "Key of the mail provider, Resend. Without it no mail is sent.", secret=True),
     Variable("RESEND_FROM_EMAIL", "Who mail is from: an address of a domain that is verified at Resend."),
@@ -116,6 +117,7 @@ class Settings:
     web_concurrency: int = 2
     trusted_proxy_hops: int = 0
     sign_up_open: bool = True
+    key_max_age: timedelta = timedelta(days=180)
     audit_retention: timedelta = timedelta(days=365)
     resend_api_key: str | None = None
     mail_from: str | None = None
@@ -154,6 +156,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     session_idle_expires = _number("SESSION_IDLE_EXPIRES", values, 999_999_999, found)
     if values["SIGNUP"] not in ("open", "closed"):
         found.problems.append("SIGNUP must be open or closed.")
+    key_max_age_days = _number("KEY_MAX_AGE_DAYS", values, 36_500, found)
     audit_retention_days = _number("AUDIT_RETENTION_DAYS", values, 36_500, found)
     found.problems.extend(check_mail(values))
     found.problems.extend(check_origins(values))
@@ -177,6 +180,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         web_concurrency=web_concurrency,
         trusted_proxy_hops=trusted_proxy_hops,
         sign_up_open=values["SIGNUP"] == "open",
+        key_max_age=timedelta(days=key_max_age_days),
         audit_retention=timedelta(days=audit_retention_days),
         resend_api_key=values["RESEND_API_KEY"] or None,
         mail_from=values["RESEND_FROM_EMAIL"] or None,

@@ -611,6 +611,7 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "SESSION_IDLE_EXPIRES": "0",
             "SIGNUP": "ajar",
             "AUDIT_RETENTION_DAYS": "0",
+            "KEY_MAX_AGE_DAYS": "0",
             "FLASK_DEBUG": "1",
             "RESEND_API_KEY": "re key",
             "RESEND_FROM_EMAIL": "nobody",

@@ -60,6 +60,7 @@ SYSTEM_SCOPES = [
     ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
     ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
+    ("app/doctor/__init__.py", "_of_database"),  # the operator looks at what is there of everybody
     ("app/identity/accounts.py", "_subdomains"),  # a password is not what any of the user's tenants is called
     ("app/identity/refusals.py", "record"),  # finds out which tenants to tell
     ("app/identity/refusals.py", "record_lock_out"),  # finds out which tenants to tell
@@ -96,6 +97,7 @@ WEB_PRIVILEGES = {
     "phone_systems": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "retired_encryption_keys": {"SELECT"},
     "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "signing_keys": set(),
     "sign_in_allowances": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "sign_ups": {"SELECT", "INSERT", "DELETE"},
     "tenants": {"SELECT", "INSERT"},

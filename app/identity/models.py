@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database import Timestamps, UtcTimestamp, Versioned, primary_key
@@ -97,6 +97,15 @@ class OneTimeToken(Model):
     token_hash: Mapped[str] = mapped_column(unique=True)
     email: Mapped[str | None]
     expires_at: Mapped[datetime] = mapped_column(UtcTimestamp())
+
+
+class SigningKey(Model):
+    """A JWT secret that has signed, by its public id; see :mod:`app.identity.signing_keys`."""
+
+    __tablename__ = "signing_keys"
+
+    id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    first_used_at: Mapped[datetime] = mapped_column(UtcTimestamp())
 
 
 class UserSession(TenantOwned, Model):
