@@ -16,6 +16,7 @@ from app.cli.audit import commands as audit_commands
 from app.cli.develop import commands as development_commands
 from app.cli.doctor import commands as doctor_commands
 from app.cli.encryption import commands as encryption_commands
+from app.cli.incident import commands as incident_commands
 from app.cli.mail import commands as mail_commands
 from app.cli.rotation import commands as rotation_commands
 from app.config import PROJECT, Settings, load_settings
@@ -77,6 +78,7 @@ COMMANDS = (
     development_commands,
     doctor_commands,
     encryption_commands,
+    incident_commands,
     mail_commands,
     rotation_commands,
 )

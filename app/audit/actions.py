@@ -74,6 +74,8 @@ OF_NOBODY: Final[Mapping[str, str]] = {
     "encryption_key.retired": "retired an encryption key",
     "encryption_key.forgotten": "forgot an encryption key",
     "encryption_key.reinstated": "reinstated an encryption key",
+    "incident.rotation_began": "began to replace both keys after a break-in",
+    "incident.keys_replaced": "replaced both keys after a break-in, with the proof",
 }
 
 WORDS: Final[Mapping[str, str]] = {

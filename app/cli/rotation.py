@@ -79,6 +79,13 @@ def rotate_encryption_key(workers: int, batch_size: int, dry_run: bool, force: b
         click.echo(json.dumps(shown))
     else:
         _print_result(result, dry_run)
+    warn_of_writers(result)
+    if result.unreadable or (result.remaining and not dry_run):
+        sys.exit(EXIT_NOT_DONE)
+
+
+def warn_of_writers(result: Result) -> None:
+    """Say what has to be done where values go on arriving under other keys."""
     if result.still_written:
         click.echo(
             f"Values remain under {', '.join(result.still_written)}: a process that still has that key as its "
@@ -86,8 +93,6 @@ def rotate_encryption_key(workers: int, batch_size: int, dry_run: bool, force: b
             "reason. Restart the process with the new configuration, then run this command again.",
             err=True,
         )
-    if result.unreadable or (result.remaining and not dry_run):
-        sys.exit(EXIT_NOT_DONE)
 
 
 class ProgressLine:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from flask import Flask, current_app
-from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, select, true, update
+from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
@@ -244,6 +244,15 @@ def end_of_everybody(session: Session) -> int:
     audit.record(session, "everybody.signed_out", details={"sessions": count})
     session.commit()
     return count
+
+
+def any_from_before(session: Session, moment: datetime) -> bool:
+    """Whether there is a session, or may be a sign-in under way, that began before ``moment``: somebody was there then
+    who was not signed out everywhere since. In the system's scope."""
+    begun = select(UserSession.id).where(_alive(), UserSession.started_at < moment)
+    not_since = or_(User.signed_out_at.is_(None), User.signed_out_at < moment)
+    there_then = select(User.id).where(User.created_at < moment, not_since)
+    return any(session.scalars(found.limit(1)).first() is not None for found in (begun, there_then))
 
 
 _SESSIONS, _MEMBERSHIPS, _USERS, _TENANTS = (
