@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, Select, func, select, text
 
 from app.encryption import inventory
 from app.extensions import db
+from app.identity.second_factor import STEP_SECONDS
 from app.incident import statements
 from app.incident.keys import KeyLife
 from app.incident.kinds import KINDS, OF_USERS, SESSIONS
@@ -110,7 +111,7 @@ def exposed(connection: Connection, since: datetime, key: KeyLife | None = None)
             secrets = chain(
                 (secret for secret in there if not _is_told_as_gone(secret, history)),
                 _gone(history, {(secret.row, secret.column): secret.set_at for secret in there}),
-                (_of_user(name, row) for name, rows in of_users for row in rows.of(tenant.id)),
+                (_of_user(name, row, since) for name, rows in of_users for row in rows.of(tenant.id)),
                 (_session(row) for row in sessions.of(tenant.id)),
             )
             kept = [secret for secret in secrets if key is None or _was_under(key, secret)]
@@ -128,12 +129,16 @@ def see_every_row(connection: Connection) -> None:
 
 def stored(connection: Connection) -> dict[str, int]:
     """What is no tenant's and of which there is any number, each with how many there are."""
-    mails, seals, users = statements.table("mails"), statements.table("audit_seals"), statements.table("users")
+    names = ("mails", "audit_seals", "users", "memberships")
+    mails, seals, users, members = (statements.table(name) for name in names)
     queued = select(func.count()).select_from(mails).where(mails.c.state == MailState.QUEUED)
     counts = {
         "mails that are waiting, with their links": queued,
         "seals of the audit trail": select(func.count()).select_from(seals),
         "hashes of users' passwords": select(func.count()).select_from(users),
+        "second factors of users of no tenant": select(func.count())
+        .select_from(users)
+        .where(users.c.totp_secret_key_id.is_not(None), users.c.id.not_in(select(members.c.user_id))),
     }
     return {what: connection.execute(statement).scalar_one() for what, statement in counts.items()}
 
@@ -193,9 +198,13 @@ def _gone(history: History, current: Mapping[tuple[UUID, str], datetime | None])
         )
 
 
-def _of_user(name: str, row: Row[Any]) -> Secret:
+def _of_user(name: str, row: Row[Any], since: datetime) -> Secret:
     what, reissue = OF_USERS[name]
     there = row.key_id is not None
+    is_noted = name == "users.totp_secret" and there
+    step = row.totp_used_step if is_noted else None
+    used_at = None if step is None else datetime.fromtimestamp(step * STEP_SECONDS, UTC)
+    used = used_at is not None and used_at >= since
     return Secret(
         what=f"{what} {row.email}",
         column=name,
@@ -203,8 +212,8 @@ def _of_user(name: str, row: Row[Any]) -> Secret:
         key_id=row.key_id,
         set_at=row.changed_at if there else None,
         gone_at=None if there else row.changed_at,
-        used=None,
-        used_at=None,
+        used=used if is_noted else None,
+        used_at=used_at if used else None,
         uses=None,
         reissue=reissue,
     )

@@ -48,7 +48,7 @@ def find_key(connection: Connection, registry: KeyRegistry, key_id: str) -> KeyL
     registered = connection.execute(select(registry.keys.c.created_at).where(registry.keys.c.id == key_id)).scalar()
     retired = connection.execute(select(registry.retired.c.retired_at).where(registry.retired.c.id == key_id)).scalar()
     found = connection.execute(select(registry.rotations).order_by(registry.rotations.c.id)).all()
-    rotations = [row for row in found if key_id in (row.to_key_id, *row.from_key_ids.split(","))]
+    rotations = [row for row in found if key_id and key_id in (row.to_key_id, *row.from_key_ids.split(","))]
     if registered is not None or retired is not None or rotations:
         moves = tuple((row.started_at, row.finished_at) for row in rotations)
         return KeyLife(key_id, False, registered, None if registered is not None else retired, moves)

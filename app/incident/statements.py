@@ -82,6 +82,7 @@ def values_of_users(column: EncryptedColumn, since: datetime) -> Select[Any]:
             members.c.tenant_id,
             users.c.id,
             users.c.email,
+            users.c.totp_used_step,
             column.key_id.label("key_id"),
             column.changed_at.label("changed_at"),
         )

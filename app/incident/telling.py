@@ -65,7 +65,7 @@ def as_text(tenants: Iterable[Exposed], since: datetime, key: KeyLife | None, pl
 
 
 def _sentence(secret: Secret) -> str:
-    since = f"set {_time(secret.set_at)}" if secret.set_at else "set it is not known when"
+    since = f"set {_time(secret.set_at)}" if secret.set_at else "it is not known since when"
     end = f"gone {_time(secret.gone_at)}" if secret.gone_at else f"under {secret.key_id}" if secret.key_id else ""
     parts = [f"{secret.what} (row {secret.row})", since, end, _use(secret)]
     return f"{'; '.join(part for part in parts if part)} -> {secret.reissue}"

@@ -7,15 +7,16 @@ from uuid import uuid4
 
 import pytest
 from apiflask import APIFlask
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 
-from app.api_keys.models import ApiKey
 from app.audit.models import AuditEvent
 from app.database import now, uuid7
 from app.encryption import inventory
+from app.encryption.connections import direct_engine
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
 from app.identity.models import Membership, Role, SigningKey, User, UserSession
+from app.incident.exposure import exposed
 from app.incident.kinds import KINDS, OF_USERS
 from app.payments.models import PaymentAccount
 from app.tenants.models import Tenant
@@ -207,6 +208,32 @@ def test_sessions_and_api_keys_that_were_used_since_are_told(app, alice, charlie
     assert (session["what"], session["used"], session["uses"]) == ("sessions of charlie@others.example", True, 1)
 
 
+def test_a_second_factor_is_used_by_signing_in_with_it_and_told_to_each_tenant_of_the_user(app, alice, charlie):
+    with in_database(app):
+        user = db.session.get(User, alice.user_id)
+        user.totp_secret = "JBSWY3DPEHPK3PXP"
+        user.totp_used_step = int(now().timestamp()) // 30 - 60
+        db.session.add(Membership(user_id=user.id, tenant_id=charlie.tenant_id, role=Role.MEMBER))
+        db.session.add(User(email="nobody@nowhere.example", password_hash="x", totp_secret="JBSWY3DPEHPK3PXP"))
+        db.session.commit()
+    found = {moment: report(app, now() - moment) for moment in (timedelta(hours=1), timedelta(minutes=5))}
+    for moment, used in ((timedelta(hours=1), True), (timedelta(minutes=5), False)):
+        for subdomain in ("acme", "others"):
+            assert secrets_of(found[moment], subdomain)["second factor of alice@acme.example"]["used"] is used
+        assert found[moment]["platform"]["stored"]["second factors of users of no tenant"] == 1
+
+
+def test_others_go_on_writing_while_it_reads(app, alice):
+    make_account(alice)
+    with in_database(app):
+        engine = direct_engine(app.config["SQLALCHEMY_DATABASE_URI"]).execution_options(sqlite_begin="DEFERRED")
+        with engine.connect() as connection:
+            tenants = exposed(connection, now() - DAY)
+            assert next(tenants).subdomain == "acme"
+            make_account(alice)
+            assert len(list(tenants)) == 1
+
+
 def test_a_key_narrows_it_to_what_was_ever_under_it(database_url):
     old, new = (MasterKey(uuid4().bytes * 2) for _ in range(2))
     tenants = [uuid7() for _ in range(4)]
@@ -272,9 +299,15 @@ def test_the_id_of_a_jwt_secret_narrows_it_to_sessions(app, alice):
     assert report(app, now() - 4 * DAY, "--key", "00000000")["tenants"] == []
 
 
-def test_a_key_that_nobody_has_seen_is_refused(app):
+@pytest.mark.parametrize("key_id", ["ffffffff", "", "%", "x" * 10_000, "é"])
+def test_a_key_that_nobody_has_seen_is_refused(app, key_id):
+    registry = app.extensions["encryption"].registry
+    with in_database(app):  # a rotation of an empty database is from no key
+        begun = {"from_key_ids": "", "to_key_id": "00000000", "started_at": now(), "planned": 0, "rotated": 0}
+        db.session.execute(insert(registry.rotations).values(**begun, unreadable=0))
+        db.session.commit()
     result = app.test_cli_runner().invoke(
-        args=["incident", "report", "--since", "2026-11-01T00:00:00Z", "--key", "ffffffff"]
+        args=["incident", "report", "--since", "2026-11-01T00:00:00Z", "--key", key_id]
     )
     assert result.exit_code == 1
     assert result.stderr.startswith("The database has never seen a key with this id")
@@ -341,7 +374,6 @@ def test_nothing_is_opened_and_nothing_changed(app, alice):
     with in_database(app):
         assert db.session.execute(select(PaymentAccount.__table__)).all() == stored
         assert db.session.scalars(select(AuditEvent).where(AuditEvent.action.like("incident.%"))).all() == []
-        db.session.execute(delete(ApiKey))
 
 
 def test_many_tenants_and_events_take_no_more_memory_than_a_few(app):

@@ -346,6 +346,18 @@ def test_the_page_of_an_injection(world, rehearsal, break_in, cast):
     assert INTRUDER in the(ran, "psql", "m.updated_at").output
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_that_are_ours_run_on_sqlite_too(page, world, rehearsal):
+    """Without the programs that are PostgreSQL's. The keys: see test_rotate_all."""
+    rehearsal.variables |= {"EMAIL": INTRUDER, "TENANT": "acme"}
+    rehearsal.typed = f"{PASSWORD}\n"
+    for line in [*commands("README"), *commands(page)]:
+        if not line.startswith(("psql", "pg_dump", "flask incident rotate-all")):
+            rehearsal.run(line)
+    succeeded({ran.line: ran for ran in rehearsal.ran})
+
+
 @AS_POSTGRESQL
 def test_psql_can_only_read_in_that_shell(rehearsal):
     for line in commands("README"):
