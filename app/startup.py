@@ -15,14 +15,12 @@ from flask import Flask
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from app.config import EXIT_CONFIG, ConfigurationError, Settings, load_settings
+from app.config import EXIT_CONFIG, EXIT_UNAVAILABLE, ConfigurationError, Settings, load_settings
 from app.encryption import AppEncryption
 from app.encryption.registry import KeyRefused
 from app.extensions import db
 from app.status.service import is_migrated
 from app.tenancy import system_scope
-
-EXIT_UNAVAILABLE = 1
 
 
 def load_settings_or_exit() -> Settings:
@@ -30,7 +28,7 @@ def load_settings_or_exit() -> Settings:
     try:
         return load_settings()
     except ConfigurationError as error:
-        _end(str(error), EXIT_CONFIG)
+        _end(str(error), error.exit_code)
 
 
 def check_start(app: Flask, settings: Settings) -> list[str]:
@@ -86,12 +84,17 @@ def _counting(settings: Settings) -> list[str]:
 
 
 def _keys_loaded(settings: Settings) -> str:
-    """Ids only."""
+    """Ids, and from what kind of place each came."""
     fallbacks = ", ".join(key.id for key in settings.keyring.fallbacks) or "none"
     count = len(settings.jwt_secret_key_fallbacks)
+    encryption, encryption_fallbacks, jwt, jwt_fallbacks = (
+        f" ({settings.origins[name]})" if name in settings.origins else ""
+        for name in ("ENCRYPTION_KEY", "ENCRYPTION_KEY_FALLBACKS", "JWT_SECRET_KEY", "JWT_SECRET_KEY_FALLBACKS")
+    )
     return (
-        f"keys loaded: encryption primary {settings.keyring.primary.id}, fallbacks {fallbacks}; "
-        f"JWT secret with {count} fallback{'' if count == 1 else 's'}"
+        f"keys loaded: encryption primary {settings.keyring.primary.id}{encryption}, "
+        f"fallbacks {fallbacks}{encryption_fallbacks}; "
+        f"JWT secret{jwt} with {count} fallback{'' if count == 1 else 's'}{jwt_fallbacks}"
     )
 
 
