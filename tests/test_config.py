@@ -661,6 +661,9 @@ CANARIES = [
     f"redis://:{CANARY}@h:{CANARY}",
     f"redis://[{CANARY}",
     f"sqlite://{CANARY}",
+    f"vault://{CANARY}",
+    f"aws-kms://{CANARY}",
+    f"arn:aws:secretsmanager:{CANARY}",
     f"é\udcff{CANARY}",
     f"{CANARY}\0",
 ]

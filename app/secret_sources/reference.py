@@ -21,7 +21,7 @@ _KMS: Final = re.compile(rf"aws-kms://(?P<ciphertext>[A-Za-z0-9+/]{{40,}}={{0,2}
 _VAULT: Final = re.compile(rf"vault://(?P<mount>[\w.-]+)/(?P<path>[\w.@+=:~-]+(?:/[\w.@+=:~-]+)*){_FIELD}", re.ASCII)
 
 # Something that was meant to be a reference, or is how others write one: it must not be taken for a secret itself.
-_ALMOST: Final = re.compile(r"(?:arn|vault|aws[a-z-]*):|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_ALMOST: Final = re.compile(r"[\"']?(?:(?:arn|vault|aws[a-z-]*):|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

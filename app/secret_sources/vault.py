@@ -61,7 +61,7 @@ def _client(environment: Mapping[str, str], patience: Patience) -> Any:
     if not _is_address(address):
         raise Refused("VAULT_ADDR must be a URL without user, query or fragment, with https, but for this machine.")
     if not token:
-        raise Refused("VAULT_TOKEN is not set, nor VAULT_TOKEN_FILE.")
+        raise Refused("VAULT_TOKEN is not set, and VAULT_TOKEN_FILE names no file with one.")
     for name, value in (("VAULT_TOKEN", token), ("VAULT_NAMESPACE", namespace)):
         if not re.fullmatch(r"[!-~]*", value):  # what a header cannot hold, the HTTP library would quote in its error
             raise Refused(f"{name} has blanks or other characters that it cannot have. Copy it again.")
