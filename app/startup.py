@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import NoReturn
 
 import click
@@ -23,8 +24,12 @@ from app.status.service import is_migrated
 from app.tenancy import system_scope
 
 
+@cache
 def load_settings_or_exit() -> Settings:
-    """The configuration; or the report of what is wrong with it, and the end."""
+    """The configuration; or the report of what is wrong with it, and the end.
+
+    Read once: gunicorn's configuration and the application both ask, and stores of secrets are asked over the network.
+    """
     try:
         return load_settings()
     except ConfigurationError as error:

@@ -81,9 +81,8 @@ def read(
     given |= {name: value for name, value in environ.items() if value.strip()}
     texts = {variable: _written(variable, given, found) for variable in variables}
     contents = {variable: _contents(variable, text) for variable, text in texts.items() if variable.secret and text}
-    stored = _ask_stores(
-        [content for of_one in contents.values() for content in of_one.values()], given, patience, found
-    )
+    in_all = [content for of_one in contents.values() for content in of_one.values()]
+    stored = _ask_stores(in_all, given, patience, found)
     for variable, of_one in contents.items():
         texts[variable] = _joined(variable, of_one, stored, found)
     values = {}
@@ -91,7 +90,8 @@ def read(
         if value == "" and variable.required:
             found.problems.append(f"{variable.name} is not set. {remedy(variable.name)}")
         values[variable.name] = value or variable.default or ""
-    return Read(values, {variable.name: _origin(variable, of_one, given) for variable, of_one in contents.items()})
+    origins = {variable.name: _origin(variable, of_one, given) for variable, of_one in contents.items() if of_one}
+    return Read(values, origins)
 
 
 def _written(variable: Variable, given: Mapping[str, str], found: Findings) -> str | None:

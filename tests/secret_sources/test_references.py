@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import EXIT_CONFIG
+from app.config import EXIT_CONFIG, PROJECT
 from app.secret_sources import Refused
 from app.secret_sources.reference import (
     FORMS,
@@ -124,3 +124,15 @@ def test_a_missing_client_is_told_with_the_command_that_installs_it(package, ext
     error = refusal(environ(ENCRYPTION_KEY=reference))
     assert error.problems[0].endswith(f"is not installed: python -m pip install -r requirements-{extra}.txt")
     assert error.exit_code == EXIT_CONFIG
+
+
+def test_the_clients_are_installed_beside_the_service_and_not_instead_of_what_it_needs():
+    def pinned(name: str) -> set[str]:
+        return set(re.findall(r"^[\w.-]+==\S+", (PROJECT / name).read_text(), re.MULTILINE))
+
+    service = {pin.partition("==")[0] for pin in pinned("requirements.txt")}
+    for extra in ("requirements-aws.txt", "requirements-vault.txt"):
+        shared = {pin for pin in pinned(extra) if pin.partition("==")[0] in service}
+        assert shared
+        assert shared <= pinned("requirements.txt")
+        assert pinned(extra) <= pinned("requirements-dev.txt")
