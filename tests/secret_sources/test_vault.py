@@ -1,10 +1,11 @@
 """References to Vault, over real connections to a server that answers as its documentation says."""
 
 import json
+import re
 
 import pytest
 
-from app.config import EXIT_CONFIG, EXIT_UNAVAILABLE, load_settings
+from app.config import EXIT_CONFIG, EXIT_UNAVAILABLE, PROJECT, load_settings
 from app.encryption.keyring import MasterKey
 from app.secret_sources import Patience
 from tests.secret_sources.conftest import HASTE, environ, fernet_key, refusal, vault_variables
@@ -277,3 +278,16 @@ def test_no_token_is_taken_from_elsewhere(vault, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "VAULT_TOKEN is not set" in str(refusal(configured(vault, VAULT_TOKEN="")))
     assert vault.asked == []
+
+
+def test_the_documented_steps_of_a_rotation_name_the_right_keys(vault):
+    page = (PROJECT / "docs/key-rotation.md").read_text()
+    steps = re.findall(r"^\| (until now|[1-5 to]+) \| `(vault://.+?)` \| (?:`(vault://.+?)` )?\|$", page, re.MULTILINE)
+    first, second = fernet_key(), fernet_key()
+    vault.put("audiapro", encryption_key=first, encryption_key_2=second)
+    named = []
+    for _, primary, fallback in steps:
+        variables = configured(vault, ENCRYPTION_KEY=primary, ENCRYPTION_KEY_FALLBACKS=fallback)
+        named.append([*load_settings(variables, None, HASTE).keyring])
+    old, new = MasterKey.parse(first), MasterKey.parse(second)
+    assert named == [[old], [old, new], [new, old], [new]]
