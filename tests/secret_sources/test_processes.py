@@ -32,6 +32,7 @@ def test_gunicorn_serves_with_secrets_of_a_store_and_says_where_they_are_from(va
     )
     assert f"database ready: SQLite, {database}" in log.read_text()
     assert not any(value in log.read_text() for value in (*kept.values(), vault.token))
+    assert len(vault.asked) == 1
 
 
 def test_a_process_does_not_start_without_its_store(vault):
