@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/troubleshooting.md").read_text()
-FOLDERS = ["audit", "identity", "limits", "tenants"]
+FOLDERS = ["audit", "identity", "limits", "secret_sources", "tenants"]
 # Where messages come from: the calls and statements whose first literal is what the operator reads.
-SOURCES = ["app/config.py", "app/key_checks.py", "app/cli/encryption.py", "app/cli/rotation.py"]
+SOURCES = ["app/config.py", "app/variables.py", "app/key_checks.py", "app/cli/encryption.py", "app/cli/rotation.py"]
 SOURCES += ["app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
 SOURCES += ["app/errors.py", "app/startup.py", "app/web.py"]
 SOURCES += ["app/mail_checks.py", "app/mail/resend.py", "app/mail/service.py"]
@@ -21,7 +21,9 @@ RAISING = {
     "Forbidden",
     "KeyNotChanged",
     "NotSent",
+    "Refused",
     "RotationRefused",
+    "Unavailable",
     "fail",
     "append",
     "_end",
