@@ -12,7 +12,7 @@ import re
 import shlex
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -202,18 +202,37 @@ def _read(environ: Mapping[str, str], env_file: Path | None, found: _Findings) -
     given |= {name: value for name, value in environ.items() if value.strip()}
     values = {}
     for variable in VARIABLES:
-        value: str | None = (given.get(variable.name) or "").strip()
-        path = (given.get(variable.file_name) or "").strip() if variable.secret else ""
-        if value and path:
-            found.problems.append(f"{variable.name} and {variable.file_name} are both set. Keep one of them.")
-        elif path:
-            # The secret itself, pasted here by mistake, must not end up in the report: it does not begin like a path.
-            shown = path if path.startswith(("/", ".")) else "what it names (not repeated, it may be the secret itself)"
-            value = _text_of(Path(path), f"{variable.file_name}: {shown}", found)
+        value = _value_of(variable, given, found)
         if value == "" and variable.required:
             found.problems.append(f"{variable.name} is not set. {remedy(variable.name)}")
         values[variable.name] = value or variable.default or ""
     return values
+
+
+def _value_of(variable: Variable, given: Mapping[str, str | None], found: _Findings) -> str | None:
+    """As it is set, or in its NAME_FILE; empty if it is not set, None if it cannot be read."""
+    value = (given.get(variable.name) or "").strip()
+    path = (given.get(variable.file_name) or "").strip() if variable.secret else ""
+    if value and path:
+        found.problems.append(f"{variable.name} and {variable.file_name} are both set. Keep one of them.")
+    elif path:
+        # The secret itself, pasted here by mistake, must not end up in the report: it does not begin like a path.
+        shown = path if path.startswith(("/", ".")) else "what it names (not repeated, it may be the secret itself)"
+        return _text_of(Path(path), f"{variable.file_name}: {shown}", found)
+    return value
+
+
+def read_secrets(names: Iterable[str], environ: Mapping[str, str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Secrets that are not ours, such as the keys of another application: those that could be read, problems, and
+    warnings. Each is in the variable of that name, or in the file that its NAME_FILE names."""
+    found, values = _Findings([], []), {}
+    for name in names:
+        value = _value_of(Variable(name, "", secret=True), environ, found)
+        if value == "":
+            found.problems.append(f"{name} is not set, nor {name}_FILE: the mapping names it.")
+        elif value is not None:
+            values[name] = value
+    return values, found.problems, found.warnings
 
 
 def _check_env_file_of_flask(env_file: Path | None, found: _Findings) -> None:

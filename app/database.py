@@ -22,7 +22,17 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 
 from app.encryption.storage import UtcTimestamp
 
-__all__ = ["Base", "Timestamps", "UtcTimestamp", "Versioned", "engine_options", "now", "primary_key", "uuid7"]
+__all__ = [
+    "Base",
+    "ForeignSqlite",
+    "Timestamps",
+    "UtcTimestamp",
+    "Versioned",
+    "engine_options",
+    "now",
+    "primary_key",
+    "uuid7",
+]
 
 SQLITE_BUSY_SECONDS: Final = 15
 LONGEST_WAIT_SECONDS: Final = 3  # for a connection: whoever asks is to be told within 5 seconds that there is none
@@ -30,6 +40,10 @@ PAUSE_SECONDS: Final = 1.0  # after which a connection is asked whether it still
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _RETURNED_AT: Final = "returned at"  # in ConnectionPoolEntry.info
+
+
+class ForeignSqlite(sqlite3.Connection):
+    """A connection to another application's SQLite database, whose settings are none of our business."""
 
 
 class Base(DeclarativeBase):
@@ -121,9 +135,10 @@ def _set_up_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> 
     """Foreign keys are off by default; and the driver's own handling of transactions must not interfere with ours."""
     if isinstance(connection, sqlite3.Connection):
         connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        if not issubclass(type(connection), ForeignSqlite):
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @event.listens_for(Pool, "checkin")
