@@ -254,6 +254,8 @@ def _plain(column: str, record: Mapping[str, object]) -> str | None:
             value = bytes(value).decode()
         except UnicodeDecodeError:
             raise NotAdoptable(f"has bytes in {column} that are not UTF-8 text") from None
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise NotAdoptable(f"has text in {column} that is not UTF-8")
     if value is None or isinstance(value, str):
         return value or None
     if isinstance(value, bool | float | list | dict):

@@ -200,6 +200,8 @@ class TableSource:
                 connection.commit()
         except DBAPIError as error:  # its text may hold a row
             raise _told(error, writes) from None
+        except UnicodeEncodeError:
+            raise SourceFailed(f"A primary key of the table {self.place} is not UTF-8 text: mend it there.") from None
 
 
 def _told(error: DBAPIError, writes: bool) -> SourceFailed | NotBlanked:

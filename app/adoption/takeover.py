@@ -25,7 +25,7 @@ from app.audit import service as audit
 from app.encryption import EncryptionError
 from app.encryption.adoption import NotAdoptable
 from app.errors import MadeAlready, NotFound, Problem
-from app.identity.service import canonical_email, get_tenant
+from app.identity.service import canonical_email, find_user, get_tenant, memberships_of
 from app.integrations.service import Integrations
 from app.pagination import PageQuery
 from app.tenancy import tenant_scope
@@ -48,7 +48,8 @@ class Takeover:
     blank: bool
     on_row: Callable[[int], None]
     on_failure: Callable[[Failure], None]
-    would_be_made: set[str] = field(default_factory=set)  # subdomains, in a dry run
+    would_be_made: set[str] = field(default_factory=set)  # subdomains of tenants, in a dry run
+    refused: set[str] = field(default_factory=set)  # and of those that were not taken over
 
     def run(self, part: Part) -> Counts:
         """Take over one section. Raises :class:`~app.adoption.sources.SourceFailed`."""
@@ -72,6 +73,10 @@ class Takeover:
             counts.failed += 1
             for name, reason in refusal.reasons:
                 self._fail(part, key, name, reason)
+        except Problem as refusal:  # of a service
+            counts.failed += 1
+            for error in refusal.errors or [{"field": "", "message": refusal.detail}]:
+                self._fail(part, key, error["field"], error["message"])
         else:
             if self.blank and record is not None and isinstance(work, _Owned):
                 self._blank(work, Row(part, key, record), outcome, counts)
@@ -104,23 +109,37 @@ class _Tenants:
 
     def take_over(self, row: Row) -> str:
         """What became of the row: the name of a count. An owner who has no account sets a password by mail. Raises
-        Refused."""
-        values = {"time_zone": "UTC"} | row.checked(row.texts())
-        _refuse_told_twice(row, self.told_twice)
-        subdomain = values["subdomain"]
-        if subdomain in self.run.would_be_made or tenants.subdomain_taken(self.run.session, subdomain):
-            return "already"
+        Refused and :class:`~app.errors.Problem`."""
+        subdomain = row.text("subdomain")
         try:
-            if self.run.dry_run:
-                tenants.checked_tenant(values["name"], subdomain, values["time_zone"])
-                canonical_email(values["owner_email"])
-                self.run.would_be_made.add(subdomain)
-            else:
-                tenants.create_tenant(self.run.session, **values, read_password=lambda: secrets.token_urlsafe(32))
-        except Problem as refusal:
-            reasons = [(error["field"], error["message"]) for error in refusal.errors or ()]
-            raise Refused(*reasons or [("", refusal.detail)]) from None
+            values = {"time_zone": "UTC"} | row.checked(row.texts())
+            _refuse_told_twice(row, self.told_twice)
+            if tenants.subdomain_taken(self.run.session, subdomain):
+                self._require_the_same(values)
+                return "already"
+            self._make(values)
+        except (Refused, Problem):
+            self.run.refused.add(subdomain)
+            raise
         return "adopted"
+
+    def _require_the_same(self, values: Mapping[str, Any]) -> None:
+        """The subdomain may be another company's here, which is to get nobody else's secrets. Raises Refused and
+        Problem."""
+        session, subdomain = self.run.session, values["subdomain"]
+        owner = find_user(session, values["owner_email"])
+        of_owner = memberships_of(session, owner.id) if owner is not None else []
+        is_known = subdomain in {choice.subdomain for choice in of_owner}
+        if not is_known and get_tenant(session, subdomain).name != values["name"]:
+            raise Refused(("subdomain", "another tenant has it here, with another name and without this owner"))
+
+    def _make(self, values: Mapping[str, Any]) -> None:
+        if self.run.dry_run:
+            tenants.checked_tenant(values["name"], values["subdomain"], values["time_zone"])
+            canonical_email(values["owner_email"])
+            self.run.would_be_made.add(values["subdomain"])
+        else:
+            tenants.create_tenant(self.run.session, **values, read_password=lambda: secrets.token_urlsafe(32))
 
 
 class _Owned:
@@ -167,6 +186,8 @@ class _Owned:
         """None for a tenant that a dry run has not made. Raises Refused."""
         _refuse_told_twice(row, self.told_twice)
         subdomain = row.text("tenant")
+        if subdomain in self.run.refused:
+            raise Refused(("tenant", "this tenant was not taken over, as was told above"))
         if subdomain in self.run.would_be_made:
             return None
         try:
@@ -185,9 +206,13 @@ class _Owned:
         with tenant_scope(tenant_id):
             try:
                 self.integrations.create(self.run.session, tenant_id, values, row_id)
-            except MadeAlready:  # by another run at this moment, or by one before, whose mapping had another tenant
-                if self._find(tenant_id, row_id) is None:
-                    raise Refused(("tenant", "the row was adopted before, for another tenant")) from None
+                return
+            except MadeAlready:
+                if self._find(tenant_id, row_id) is not None:  # by another run, at this moment
+                    return
+        if self.run.session.get(self.integrations.model, row_id) is not None:
+            raise Refused(("tenant", "the row was adopted before, for another tenant"))
+        raise Refused(("", "the database refuses it: was the encryption key retired? See flask encryption status"))
 
     def _require_same(self, tenant_id: UUID, row_id: UUID, opened: Mapping[str, str]) -> None:
         """Read what is stored, open it, and compare. Raises Refused."""

@@ -132,6 +132,7 @@ class CredentialFile:
         user_id, data, created_at = (found.get(name) for name in ("user_id", "encrypted_data", "created_at"))
         if not isinstance(user_id, str | int) or isinstance(user_id, bool) or user_id == "":
             raise NotAdoptable("has no user_id")
+        _bytes_of(str(user_id))
         if not isinstance(data, str | None) or "encrypted_data" not in found:
             raise NotAdoptable("has no encrypted_data")
         return cls(str(user_id), created_at if isinstance(created_at, str) else None, data or "")

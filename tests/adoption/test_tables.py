@@ -9,11 +9,13 @@ import psycopg
 import pytest
 from sqlalchemy import select
 
+from app.adoption import tables
 from app.adoption.takeover import row_id_of
 from app.credentials.models import ApiCredential
 from app.credentials.service import api_credentials
 from app.extensions import db
 from app.identity.models import User
+from app.tenancy import system_scope
 from tests.adoption.conftest import OLD_KEY, stored, token
 from tests.conftest import in_database
 
@@ -122,7 +124,9 @@ def test_a_row_that_cannot_be_taken_over_is_told_and_the_others_are(app, adopt, 
 def test_a_subdomain_of_several_rows_tells_nobody_whose_secrets_they_are(app, adopt, accounts):
     for key, name in enumerate(["acme", "acme", "others"], start=1):
         accounts.insert("accounts", id=key, subdomain=name, name="n", secret=f"hunter2 of {key}")
-    tenants = '[tenants.all]\ntable = "accounts"\nname = "n"\nsubdomain = "{subdomain}"\nowner_email = "a@b.example"\n'
+    tenants = (
+        '[tenants.all]\ntable = "accounts"\nname = "Others"\nsubdomain = "{subdomain}"\nowner_email = "a@b.example"\n'
+    )
     result = adopt(MAPPING + tenants)
     assert result.exit_code == 1
     assert result.stderr.count("several rows have this subdomain: it does not tell whose they are") == 4
@@ -319,9 +323,10 @@ def test_a_row_that_goes_before_its_turn_is_passed_over(app, adopt, accounts, mo
 
 @only_sqlite
 @postgresql_source
-def test_a_row_that_somebody_holds_is_told_and_can_be_blanked_later(app, adopt, accounts):
+def test_a_row_that_somebody_holds_is_told_and_can_be_blanked_later(app, adopt, accounts, monkeypatch):
     for key, name in enumerate(["acme", "others"], start=1):
         accounts.insert("accounts", id=key, subdomain=name, name="n", secret=f"hunter2 of {key}")
+    monkeypatch.setattr(tables, "_BLANKING", tables._BLANKING.replace("lock_timeout = '5s'", "lock_timeout = '50ms'"))
     with psycopg.connect(accounts.url) as holder:
         holder.execute("SELECT * FROM accounts WHERE id = 1 FOR UPDATE")
         held = adopt(MAPPING, "--blank-source")
@@ -408,18 +413,79 @@ def test_an_owner_who_has_an_account_keeps_it(app, adopt, accounts, alice):
     accounts.insert("accounts", id=1, subdomain="initech", name="Initech")
     accounts.insert("accounts", id=2, subdomain="www", name="Reserved")
     accounts.insert("accounts", id=3, subdomain="x", name="")
+    accounts.insert("accounts", id=4, subdomain="acme", name="Acme", secret="no address")
     mapping = 'source = "old"\ndatabase = "OLD_URL"\n[tenants.all]\ntable = "accounts"\nname = "{name}"\n'
-    mapping += f'subdomain = "{{subdomain}}"\nowner_email = "{alice.email}"\n'
+    mapping += 'subdomain = "{subdomain}"\nowner_email = "{expires}"\n'
+    accounts.all("UPDATE accounts SET expires = ?", alice.email)
+    accounts.all("UPDATE accounts SET expires = secret WHERE id = 4")
     told = adopt.counts(mapping, "--dry-run")
     done = adopt.counts(mapping)
-    assert [(each["adopted"], each["failed"]) for each in (told, done)] == [(1, 2)] * 2
-    assert {failure["reason"] for failure in done["failures"]} == {"is reserved", "is empty in the source"}
+    assert [(each["adopted"], each["failed"]) for each in (told, done)] == [(1, 3)] * 2
+    assert {failure["reason"] for failure in done["failures"]} == {
+        "is reserved",
+        "is empty in the source",
+        "must be an e-mail address",
+    }
     with in_database(app):
         assert len(db.session.scalars(select(User).where(User.email == alice.email)).all()) == 1
     answer = app.test_client().post(
         "/api/login", json={"email": alice.email, "password": "correct horse battery staple", "tenant": "initech"}
     )
     assert answer.status_code == 200
+
+
+@only_sqlite
+def test_what_belongs_to_another_company_of_the_same_subdomain_is_refused(app, adopt, accounts):
+    accounts.insert("accounts", id=1, subdomain="acme", name="Acme of elsewhere", secret="hunter2 of theirs")
+    accounts.insert("accounts", id=2, subdomain="others", name="Others", secret="hunter2 of the same")
+    tenants = (
+        '[tenants.all]\ntable = "accounts"\nname = "{name}"\nsubdomain = "{subdomain}"\nowner_email = "z@z.example"\n'
+    )
+    for options in (["--dry-run"], []):
+        result = adopt(MAPPING + tenants, *options)
+        assert result.exit_code == 1
+        assert "another tenant has it here, with another name and without this owner" in result.stderr
+        assert "row 1 of accounts, tenant (column subdomain): this tenant was not taken over" in result.stderr
+    assert secrets_here(app) == ["hunter2 of the same"]
+
+
+@only_sqlite
+@sqlite_source
+def test_bytes_that_are_no_text_are_told_wherever_they_are(app, adopt, accounts):
+    accounts.insert("accounts", id=1, subdomain="acme", name="n", secret="hunter2")
+    accounts.all("INSERT INTO accounts VALUES (2, CAST(x'ff' AS TEXT), 'n', NULL, 'hunter2')")
+    result = adopt(MAPPING)
+    assert failures(result) == [
+        "api_credentials.maps, row 2 of accounts, tenant (column subdomain): has text in subdomain that is not UTF-8"
+    ]
+    accounts.all("CREATE TABLE odd (id TEXT PRIMARY KEY, secret TEXT)")
+    accounts.all("INSERT INTO odd VALUES (CAST(x'ff' AS TEXT), 'hunter2')")
+    result = adopt(
+        TO_ACME.replace('"accounts"', '"odd"').replace("{name}", "x").replace('expires_at = "{expires}"', "")
+    )
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "A primary key of the table odd is not UTF-8 text: mend it there.\n",
+    )
+
+
+@only_sqlite
+def test_a_key_that_is_retired_meanwhile_is_told(app, adopt, accounts, monkeypatch):
+    accounts.insert("accounts", id=1, subdomain="acme", name="n", secret="hunter2")
+    create = type(api_credentials).create
+
+    def retire_meanwhile(self, session, *args):
+        session.rollback()
+        with system_scope(), db.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM encryption_keys")
+        return create(self, session, *args)
+
+    monkeypatch.setattr(type(api_credentials), "create", retire_meanwhile)
+    result = adopt(MAPPING)
+    assert failures(result) == [
+        "api_credentials.maps, row 1 of accounts: the database refuses it: was the encryption key retired? See flask "
+        "encryption status"
+    ]
 
 
 @only_sqlite
