@@ -114,7 +114,7 @@ class _Tenants:
         try:
             values = {"time_zone": "UTC"} | row.checked(row.texts())
             _refuse_told_twice(row, self.told_twice)
-            if tenants.subdomain_taken(self.run.session, subdomain):
+            if tenants.subdomain_taken(self.run.session, values["subdomain"]):
                 self._require_the_same(values)
                 return "already"
             self._make(values)

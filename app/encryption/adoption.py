@@ -30,6 +30,7 @@ _TOKEN: Final = b"gAAAAA"
 _TOKEN_IN_BASE64: Final = base64.b64encode(_TOKEN)
 _SEALED: Final = re.compile(rb"v1:[0-9a-f]{8}:gAAAA")
 _BLANKS: Final = re.compile(rb"\s+")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all but tabs and line ends
 _FERNET_KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}=?")
 
 
@@ -178,6 +179,6 @@ def _text_of(data: bytes) -> str:
         text = data.decode()
     except UnicodeDecodeError:
         raise NotAdoptable("holds bytes that are not UTF-8 text") from None
-    if any((character < " " and character not in "\t\r\n") or character == "\x7f" for character in text):
+    if _CONTROL.search(text):
         raise NotAdoptable("holds control characters, such as NUL")
     return text

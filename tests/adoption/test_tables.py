@@ -198,6 +198,56 @@ def test_an_sqlite_source_stays_byte_for_byte_as_it_is(app, adopt, accounts):
 
 
 @only_sqlite
+def test_names_of_tables_and_columns_may_be_any(app, adopt, accounts):
+    accounts.all('CREATE TABLE "the % of; ""all"" :x" ("my % id" INTEGER PRIMARY KEY, "Se cret :y" TEXT)')
+    accounts.all("""INSERT INTO "the % of; ""all"" :x" VALUES (1, 'hunter2'), (2, 'hunter2 of 2')""")
+    mapping = """
+source = "old"
+database = "OLD_URL"
+[api_credentials.odd]
+table = 'the % of; "all" :x'
+tenant = "acme"
+name = "{my % id}"
+provider = "p"
+secret = { column = "Se cret :y", encoding = "plaintext" }
+"""
+    result = adopt(mapping, "--blank-source")
+    assert result.exit_code == 0, result.output
+    assert secrets_here(app) == ["hunter2", "hunter2 of 2"]
+    assert accounts.all('SELECT DISTINCT "Se cret :y" FROM "the % of; ""all"" :x"') == [(None,)]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@postgresql_source
+def test_the_old_tables_may_be_in_another_schema_of_our_own_database(app, adopt, accounts, settings):
+    url = settings.database_url.replace("+psycopg", "")
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE SCHEMA legacy CREATE TABLE tenants (id INTEGER PRIMARY KEY, secret TEXT)")
+        connection.execute("INSERT INTO legacy.tenants VALUES (1, 'hunter2')")
+    try:
+        mapping = TO_ACME.replace('"accounts"', '"legacy.tenants"').replace('expires_at = "{expires}"', "")
+        result = adopt(mapping.replace("{name}", "x"), "--blank-source", OLD_URL=url)
+        assert result.exit_code == 0, result.output
+        assert secrets_here(app) == ["hunter2"]
+    finally:
+        with psycopg.connect(url) as connection:
+            connection.execute("DROP SCHEMA legacy CASCADE")
+
+
+@only_sqlite
+@sqlite_source
+def test_a_source_with_a_write_ahead_log_is_read_and_left_as_it_is(app, adopt, accounts):
+    with closing(sqlite3.connect(accounts.path)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("INSERT INTO accounts VALUES (1, 'acme', 'n', NULL, 'hunter2')")
+        writer.commit()
+        before = accounts.path.read_bytes()
+        assert adopt(MAPPING).exit_code == 0
+        assert accounts.path.read_bytes() == before
+    assert secrets_here(app) == ["hunter2"]
+
+
+@only_sqlite
 @sqlite_source
 def test_a_file_may_have_any_name(app, adopt, accounts):
     accounts.insert("accounts", id=1, subdomain="acme", name="n", secret="hunter2")
@@ -489,7 +539,7 @@ def test_a_key_that_is_retired_meanwhile_is_told(app, adopt, accounts, monkeypat
 
 
 @only_sqlite
-def test_an_unmigrated_database_and_keys_that_do_not_fit_are_told_first(app, adopt, accounts):
+def test_keys_that_do_not_fit_are_told_before_anything_is_done(app, adopt, accounts):
     accounts.insert("accounts", id=1, subdomain="acme", name="n", secret="hunter2")
     with in_database(app), db.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE encryption_keys SET id = '0123abcd'")
