@@ -212,10 +212,11 @@ def _flaws(mapping: AdoptionMapping) -> Iterator[str]:
         yield f"There is nothing to take over: it has no section such as [phone_systems.pbx]. {EXAMPLE} has an example."
     if mapping.database is None and any(section.table is not None for _, section in sections):
         yield "database is missing: the NAME of the variable that has the source's URL."
+    secrets = {(section.table, secret.column) for _, section in sections for secret in section.secrets().values()}
+    secrets.add((None, "data"))  # of files: all that was sealed
     for place, section in sections:
-        secrets = {secret.column for secret in section.secrets().values()}
         for field, text in section.texts().items():
-            if secrets & {*text.columns}:
+            if any((section.table, column) in secrets for column in text.columns):
                 yield f"{place}.{field} has a column in it that is a secret: it would be stored in the clear."
 
 

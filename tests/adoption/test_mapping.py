@@ -97,6 +97,15 @@ def test_everything_that_is_wrong_is_told_at_once_and_no_value_with_it(tmp_path)
         ("source = hunter2", "is not TOML (at line 1, column 10)."),
         (GOOD.replace('database = "OLD_URL"', ""), "database is missing: the NAME of the variable that has the source"),
         (GOOD.replace('"PBX"', '"{pbx_password}"'), "phone_systems.pbx.name has a column in it that is a secret"),
+        (
+            f'{GOOD}[tenants.all]\ntable = "tenants"\nname = "{{pbx_password}}"\nsubdomain = "s"\nowner_email = "e"',
+            "tenants.all.name has a column in it that is a secret",
+        ),
+        (
+            'source = "old"\n[api_credentials.one]\nfiles = "*"\nkey = "K"\ntenant = "a"\nprovider = "p"\n'
+            'name = "{data}"',
+            "api_credentials.one.name has a column in it that is a secret",
+        ),
         (GOOD.replace('table = "tenants"', ""), "phone_systems.pbx needs either `table` or `files`."),
         (GOOD.replace("table =", "files ="), "phone_systems.pbx needs `key` with `files`, and only there"),
         (f'{GOOD}join = {{ table = "t", column = "c" }}', "phone_systems.pbx.join.matches is missing."),
