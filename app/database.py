@@ -24,6 +24,7 @@ from app.encryption.storage import UtcTimestamp
 
 __all__ = [
     "Base",
+    "ForeignSqlite",
     "Timestamps",
     "UtcTimestamp",
     "Versioned",
@@ -41,6 +42,10 @@ PAUSE_SECONDS: Final = 1.0  # after which a connection is asked whether it still
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _RETURNED_AT: Final = "returned at"  # in ConnectionPoolEntry.info
+
+
+class ForeignSqlite(sqlite3.Connection):
+    """A connection to another application's SQLite database, whose settings are none of our business."""
 
 
 class Base(DeclarativeBase):
@@ -146,9 +151,10 @@ def _set_up_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> 
     """Foreign keys are off by default; and the driver's own handling of transactions must not interfere with ours."""
     if isinstance(connection, sqlite3.Connection):
         connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        if not issubclass(type(connection), ForeignSqlite):
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @event.listens_for(Pool, "checkin")

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from dotenv import dotenv_values
 
 from app.key_checks import remedy
-from app.secret_sources import Failure, Patience, Refused, Unavailable, fetch_all
+from app.secret_sources import PATIENCE, Failure, Patience, Refused, Unavailable, fetch_all
 from app.secret_sources.reference import FORMS, Reference, VaultSecret, looks_like_reference
 
 
@@ -92,6 +92,19 @@ def read(
         values[variable.name] = value or variable.default or ""
     origins = {variable.name: _origin(variable, of_one, given) for variable, of_one in contents.items() if of_one}
     return Read(values, origins)
+
+
+def read_secrets(names: Iterable[str], environ: Mapping[str, str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Secrets that are not ours, such as the keys of another application: those that could be read, problems, and
+    warnings. Each is in the variable of that name, in the file that its NAME_FILE names, or where they refer to."""
+    variables, found = [Variable(name, "", secret=True) for name in names], Findings([], [], [])
+    values = {name: value for name, value in read(variables, environ, None, PATIENCE, found).values.items() if value}
+    missing = [
+        f"{variable.name} is not set, nor {variable.file_name}: the mapping names it."
+        for variable in variables
+        if not (environ.get(variable.name, "").strip() or environ.get(variable.file_name, "").strip())
+    ]
+    return values, [*missing, *found.problems, *found.outages], found.warnings
 
 
 def _written(variable: Variable, given: Mapping[str, str], found: Findings) -> str | None:

@@ -58,6 +58,7 @@ SYSTEM_SCOPES = [
     ("app/api_keys/authentication.py", "_find"),  # finds out whose API key it is
     ("app/audit/service.py", "record_at_once"),  # what was refused may be about no tenant
     ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
+    ("app/cli/adoption.py", "adopt"),  # the operator's: for any tenant
     ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
     ("app/doctor/__init__.py", "_of_database"),  # the operator looks at what is there of everybody
@@ -242,13 +243,14 @@ def test_what_reaches_all_tenants_is_listed():
 
 
 def test_no_connection_goes_past_the_scope():
-    """The one engine of its own is the rotation's, which works on all tenants' rows."""
+    """The engines of their own are the rotation's, which works on all tenants' rows, and that of another application's
+    database."""
     found = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "app").rglob("*.py")
         if re.search(r"create_engine\(|raw_connection|import psycopg", path.read_text())
     }
-    assert found == {"app/encryption/connections.py"}
+    assert found == {"app/adoption/tables.py", "app/encryption/connections.py"}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
