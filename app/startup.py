@@ -16,6 +16,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from app.config import EXIT_CONFIG, ConfigurationError, Settings, load_settings
+from app.connections import check_connections
 from app.encryption import AppEncryption
 from app.encryption.registry import KeyRefused
 from app.extensions import db
@@ -43,6 +44,7 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
             encryption.check_and_register(db.engine)
             with db.engine.connect() as connection:
                 migrated = is_migrated(connection)
+                crowding = check_connections(connection, settings)
     except KeyRefused as refused:
         problems = "\n".join(f"  - {problem}" for problem in refused.problems)
         _end(f"AudiaPro cannot start: the encryption keys do not fit the database.\n{problems}", EXIT_CONFIG)
@@ -52,6 +54,7 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
         *(f"warning: {warning}" for warning in settings.warnings),
         *_mail(settings),
         *_counting(settings),
+        *(f"warning: {warning}" for warning in crowding),
         _keys_loaded(settings),
         f"database ready: {name}" if migrated else f"database not migrated: {name}: run `flask db upgrade`",
     ]

@@ -88,12 +88,11 @@ class Server(Closing):
             self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=clean_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **how,
+                **{"env": clean_environment()} | how,
             )
         self._pid_file.write_text(str(self._process.pid))
         deadline = time.monotonic() + 60
