@@ -1,6 +1,7 @@
 """The service as the unit of systemd starts it, with Alice's account, for proxies to stand in front of."""
 
 import configparser
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -84,3 +85,8 @@ def certificate() -> Certificate:
         made.public_bytes(serialization.Encoding.PEM),
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
+
+
+def code_blocks(page: str, language: str = "sh") -> list[str]:
+    """What a page tells its reader to type."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (PROJECT / page).read_text(), re.MULTILINE | re.DOTALL)
