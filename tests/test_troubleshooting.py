@@ -14,7 +14,7 @@ SOURCES = ["app/config.py", "app/key_checks.py", "app/cli/encryption.py", "app/c
 SOURCES += ["app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
 SOURCES += ["app/errors.py", "app/startup.py", "app/web.py"]
 SOURCES += ["app/mail_checks.py", "app/mail/resend.py", "app/mail/service.py"]
-SOURCES += ["app/origins.py"]
+SOURCES += ["app/origins.py", "app/proxies.py", "app/connections.py", "app/url_checks.py"]
 SOURCES += [str(path.relative_to(ROOT)) for name in FOLDERS for path in sorted((ROOT / "app" / name).glob("*.py"))]
 RAISING = {
     "Conflict",
