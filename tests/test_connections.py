@@ -28,11 +28,8 @@ def limited(postgres: PostgresClient, name: str, of_login: int, of_database: int
         administrator.execute(f"DROP ROLE IF EXISTS {name}")
         administrator.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'room' CONNECTION LIMIT {of_login}")
         administrator.execute(f"ALTER DATABASE {name} CONNECTION LIMIT {of_database}")
-        yield (
-            postgres.url(name)
-            .replace("//", "//")
-            .replace(postgres.url(name).split("@")[0], f"postgresql+psycopg://{name}:room")
-        )
+        address = postgres.url(name).rpartition("@")[2]
+        yield f"postgresql+psycopg://{name}:room@{address}"
         postgres.drop_database(name)
         administrator.execute(f"DROP ROLE {name}")
 

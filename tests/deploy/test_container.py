@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -25,7 +24,7 @@ from tests.deploy.conftest import code_blocks
 from tests.deploy.image import COMPOSE, SERVICES, copied, stages, values
 from tests.servers import Postgres, Redis, free_port
 from tests.servers.postgres import postgres_programs
-from tests.servers.process import Server, clean_environment, is_open_to_all
+from tests.servers.process import Server, clean_environment
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +109,15 @@ class Container(Server):
         shutil.copytree(secret_files, self.secrets)
         self.secrets.chmod(0o755)
         self.socket.mkdir()
-        # As root the number of the image; else whoever runs the tests, who can no more write to these files.
-        self.user: dict[str, Any] = {}
-        if os.geteuid() == 0 and is_open_to_all(Path(sys.prefix)) and is_open_to_all(Path(sys.base_prefix)):
-            self.user = {"user": 10001, "group": 10001, "extra_groups": []}
+        # As root the user of the image, who here may read what is private on the way to Python, and write nothing; else
+        # whoever runs the tests, who can no more write to these files.
+        self._as_user = [
+            *("setpriv", "--reuid=10001", "--regid=10001", "--clear-groups", "--no-new-privs"),
+            *("--bounding-set=-all,+dac_read_search", "--inh-caps=-all,+dac_read_search"),
+            "--ambient-caps=-all,+dac_read_search",
+        ]
+        if os.geteuid() != 0:
+            self._as_user = []
 
     def _take(self, source: Path) -> None:
         if source.is_dir():
@@ -123,15 +127,15 @@ class Container(Server):
             self.image.mkdir(exist_ok=True)
             shutil.copy(source, self.image / source.name)
 
-    def run(self, command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    def run(self, command: list[str], environ: dict[str, str], typed: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *command],
-            cwd=self.image, env=environ, capture_output=True, text=True, check=False, timeout=100, **self.user,
+            [*self._as_user, sys.executable, *command],
+            cwd=self.image, env=environ, input=typed, capture_output=True, text=True, check=False, timeout=100,
         )  # fmt: skip
 
     def start_with(self, command: list[str], environ: dict[str, str]) -> None:
         self._answers_on = int(environ["PORT"])
-        self._launch([sys.executable, *command], env=environ, cwd=self.image, **self.user)
+        self._launch([*self._as_user, sys.executable, *command], env=environ, cwd=self.image)
 
     def stop_gracefully(self) -> None:
         self._end(signal.SIGTERM)
@@ -204,12 +208,11 @@ def test_the_service_runs_without_writing_to_its_files(container, database, redi
     warnings = [line for line in said.splitlines() if "warning" in line and "chmod" not in line]
     assert warnings == ["warning: no mail can be sent, and what needs it is refused: set RESEND_API_KEY"]
     words = ["--name", "Acme", "--subdomain", "acme", "--admin-email", "a@acme.example"]
-    created = subprocess.run(
-        [sys.executable, "-m", "flask", "create-tenant", *words],
-        cwd=container.image, env=environ, input="correct horse battery staple\n", capture_output=True, text=True,
-        check=False, **container.user,
-    )  # fmt: skip
+    typed = "correct horse battery staple\n"
+    created = container.run(["-m", "flask", "create-tenant", *words], environ, typed)
     assert created.returncode == 0, created.stderr
+    cannot = container.run(["-c", "open('new', 'w')"], environ)
+    assert "PermissionError" in cannot.stderr
     healthy = container.run(["healthcheck.py"], environ)
     assert (healthy.returncode, healthy.stderr) == (0, "")
     container.stop_gracefully()
