@@ -92,9 +92,12 @@ class TestElasticBeanstalk:
         assert process["HealthCheckPath"] == "/readyz"
         assert int(process["DeregistrationDelay"]) > GRACEFUL
 
-    def test_the_hook_leaves_nothing_in_the_procfile_but_what_is_to_be_kept_running(self, tmp_path):
-        hook = PROJECT / ".platform/hooks/prebuild/10_procfile.sh"
+    @pytest.mark.parametrize("when", ["hooks", "confighooks"])
+    def test_the_hook_leaves_nothing_in_the_procfile_but_what_is_to_be_kept_running(self, tmp_path, when):
+        hook = PROJECT / f".platform/{when}/prebuild/10_procfile.sh"
         assert hook.stat().st_mode & 0o111 == 0o111
+        assert hook.read_text() == (PROJECT / ".platform/hooks/prebuild/10_procfile.sh").read_text()
+        subprocess.run([str(hook)], cwd=tmp_path, check=True)
         procfile = tmp_path / "Procfile"
         procfile.write_text((PROJECT / "Procfile").read_text())
         for _ in range(2):  # the second time there is nothing to do
