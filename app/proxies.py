@@ -20,7 +20,7 @@ def check_proxies(values: Mapping[str, str]) -> Iterator[str]:
     name = values["CLIENT_ADDRESS_HEADER"]
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", name):
         yield f"CLIENT_ADDRESS_HEADER must be the name of a header, such as {FORWARDED_FOR}."
-    elif name.lower() != FORWARDED_FOR.lower() and values["TRUSTED_PROXY_HOPS"] == "0":
+    elif name.lower() != FORWARDED_FOR.lower() and not values["TRUSTED_PROXY_HOPS"].strip("0"):
         yield "CLIENT_ADDRESS_HEADER is believed of a proxy alone: set TRUSTED_PROXY_HOPS, too."
 
 

@@ -43,7 +43,7 @@ def nginx(port: int, certificate: Certificate) -> Nginx:
             text,
             **{
                 "listen 80;": f"listen 127.0.0.1:{free_port()};",
-                "listen 443 ": f"listen 127.0.0.1:{listens_on} ",
+                "listen 443 ssl": f"listen 127.0.0.1:{listens_on} ssl",
                 f"/etc/letsencrypt/live/{HOST}": str(folder),
                 "127.0.0.1:8000": f"127.0.0.1:{port}",
             },
@@ -165,7 +165,8 @@ def test_clients_that_are_slow_occupy_no_thread_of_the_service(visitor: Visitor,
         # None of their requests is at the service, which has nothing to wait for.
         waiting = [
             connection
-            for connection in psutil.net_connections("tcp")
+            for process in psutil.Process().children(recursive=True)
+            for connection in process.net_connections("tcp")
             if connection.laddr[1] == serving and connection.status == psutil.CONN_ESTABLISHED
         ]
         assert len(waiting) <= 1  # kept open by the proxy for the next request

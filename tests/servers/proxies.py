@@ -16,6 +16,7 @@ from tests.servers.process import LOOPBACK, Server, is_open_to_all
 
 # Debian's package, unpacked: to install it would start a web server on this machine.
 UNPACKED = Path(sys.prefix) / "debian" / "nginx"
+PLACES = (Path("/usr/sbin/nginx"), UNPACKED / "usr/sbin/nginx")  # beside the PATH
 MISSING = "nginx is missing: `apt install nginx` (Debian) or `brew install nginx` (macOS)."
 
 NGINX = """\
@@ -38,10 +39,10 @@ http {{
 
 def nginx_program() -> str:
     """The path of the nginx that this machine has, or of the one that was unpacked. Raises RuntimeError."""
-    for program in (shutil.which("nginx"), "/usr/sbin/nginx", str(UNPACKED / "usr/sbin/nginx")):
-        if program and os.path.exists(program):
-            return program
-    raise RuntimeError(MISSING)
+    program = shutil.which("nginx") or next((str(place) for place in PLACES if place.exists()), None)
+    if program is None:
+        raise RuntimeError(MISSING)
+    return program
 
 
 def provide_nginx(say: Callable[[str], object]) -> None:
