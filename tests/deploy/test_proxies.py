@@ -36,13 +36,13 @@ def replaced(text: str, **by: str) -> str:
     return text
 
 
-def nginx(port: int, certificate: Certificate) -> Nginx:
+def nginx(port: int, plain: int, certificate: Certificate) -> Nginx:
     def configure(folder: Path, listens_on: int) -> str:
         text = re.sub(r"\n +listen \[::\]:.*", "", (PROJECT / "deploy/nginx/audiapro.conf").read_text())
         return replaced(
             text,
             **{
-                "listen 80;": f"listen 127.0.0.1:{free_port()};",
+                "listen 80;": f"listen 127.0.0.1:{plain};",
                 "listen 443 ssl": f"listen 127.0.0.1:{listens_on} ssl",
                 f"/etc/letsencrypt/live/{HOST}": str(folder),
                 "127.0.0.1:8000": f"127.0.0.1:{port}",
@@ -52,9 +52,9 @@ def nginx(port: int, certificate: Certificate) -> Nginx:
     return Nginx("nginx", {"fullchain.pem": certificate.certificate, "privkey.pem": certificate.key}, configure)
 
 
-def caddy(port: int, certificate: Certificate) -> Caddy:
+def caddy(port: int, plain: int, certificate: Certificate) -> Caddy:
     def configure(folder: Path, listens_on: int) -> str:
-        own = f"https_port {listens_on}\n\thttp_port {free_port()}\n\tadmin off\n\tauto_https disable_redirects\n"
+        own = f"https_port {listens_on}\n\thttp_port {plain}\n\tadmin off\n"
         return replaced(
             (PROJECT / "deploy/caddy/Caddyfile").read_text(),
             **{
@@ -67,9 +67,17 @@ def caddy(port: int, certificate: Certificate) -> Caddy:
     return Caddy("caddy", {"fullchain.pem": certificate.certificate, "privkey.pem": certificate.key}, configure)
 
 
+@pytest.fixture(scope="module")
+def plain_port() -> int:
+    """Where a proxy listens without TLS."""
+    return free_port()
+
+
 @pytest.fixture(scope="module", params=[nginx, caddy], ids=["nginx", "caddy"])
-def proxy(request: pytest.FixtureRequest, serving: int, certificate: Certificate) -> Iterator[WebProxy]:
-    with request.param(serving, certificate) as running:
+def proxy(
+    request: pytest.FixtureRequest, serving: int, plain_port: int, certificate: Certificate
+) -> Iterator[WebProxy]:
+    with request.param(serving, plain_port, certificate) as running:
         yield running
 
 
@@ -137,6 +145,15 @@ def test_browsers_are_told_once_to_insist_on_tls(visitor: Visitor) -> None:
     for path in ("/healthz", "/sign-in", "/nowhere"):
         answer, _ = visitor.ask("GET", path)
         assert answer.headers.get_all("Strict-Transport-Security") == [STRICT_TRANSPORT_SECURITY]
+
+
+def test_whoever_comes_without_tls_is_led_to_it(proxy: WebProxy, plain_port: int) -> None:
+    connection = HTTPConnection("127.0.0.1", plain_port, timeout=60)
+    connection.request("GET", "/sign-in?next=/calls", headers={"Host": HOST})
+    answer = connection.getresponse()
+    assert answer.status == 308
+    assert re.fullmatch(rf"https://{HOST}(:{proxy.port})?/sign-in\?next=/calls", answer.headers["Location"])
+    connection.close()
 
 
 def test_a_body_may_be_as_large_as_the_service_takes_and_no_larger(visitor: Visitor) -> None:
