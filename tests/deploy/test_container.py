@@ -119,6 +119,12 @@ class Container(Server):
         if os.geteuid() != 0:
             self._as_user = []
 
+    def close(self) -> None:
+        for path in (self.image, *self.image.rglob("*")):  # whose owner, too, could remove nothing from them
+            if path.is_dir():
+                path.chmod(0o755)
+        super().close()
+
     def _take(self, source: Path) -> None:
         if source.is_dir():
             leave_out = shutil.ignore_patterns("__pycache__", "*.pyc")
