@@ -150,6 +150,7 @@ def make_settings(database_url: str, **changes: Any) -> Settings:
         "access_token_expires": timedelta(minutes=15),
         "refresh_token_expires": timedelta(days=1),
         "session_idle_expires": timedelta(days=1),
+        "metrics_token": secrets.token_urlsafe(48),
         "trusted_proxy_hops": 0,
         "mail_from": "AudiaPro <no-reply@mail.example>",
         "public_url": "https://audiapro.example",

@@ -1,0 +1,101 @@
+"""Where the workers of one server count together: each in files of its own, in a folder of the server's.
+
+Whichever of them is asked answers for all. What a worker has counted stays when it ends, but for what is about living
+ones alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from flask import Flask
+from prometheus_client import ProcessCollector, values
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from app.metrics.counted import Counted
+
+# In memory, and there also where the root file system can only be read.
+MEMORY: Final = Path("/dev/shm")  # noqa: S108
+_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"  # where the library looks
+
+_folder: Path | None = None
+
+
+def share_among_workers() -> None:
+    """Count so from now on. For a server, before it loads the application; once more, as when it is told to load its
+    configuration anew, changes nothing. The folder is fresh, for its owner alone, and goes with the server."""
+    global _folder
+    if _folder is not None:
+        return
+    in_memory = os.access(MEMORY, os.W_OK | os.X_OK)
+    _folder = Path(tempfile.mkdtemp(prefix="audiapro-metrics-", dir=MEMORY if in_memory else None))
+    atexit.register(_remove, _folder, os.getpid())
+    os.environ[_VARIABLE] = str(_folder)
+    values.ValueClass = values.MultiProcessValue()
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a worker, which ends in the same way, leaves it to its server
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def folder() -> Path | None:
+    """What the workers of this server have in common; None where there is only one process."""
+    return _folder
+
+
+def begin(app: Flask) -> None:
+    """This process lives, and serves: also before it has counted anything."""
+    figures: Counted = app.extensions["metrics"]
+    figures.pool_in_use.set(0)
+
+
+def forget(pid: int) -> None:
+    """A process does not live, or serve, any more: what it has counted stays, what it uses is gone."""
+    mark_process_dead(pid)
+
+
+def of_all_workers(own: Collector) -> Iterator[Collector]:
+    """What all of them have counted, and what they use. own: what this process has counted."""
+    yield own if _folder is None else MultiProcessCollector(None, str(_folder))
+    yield Processes()
+
+
+class Processes(Collector):
+    """What the library tells about a process, of all that live and serve: their sum, and when the first was started."""
+
+    _TOGETHER: Final[dict[str, Callable[[list[float]], float]]] = {
+        "process_resident_memory_bytes": sum,
+        "process_cpu_seconds": sum,
+        "process_open_fds": sum,
+        "process_start_time_seconds": min,
+    }
+
+    def collect(self) -> Iterator[Metric]:
+        pids = _living()
+        yield GaugeMetricFamily("audiapro_workers", "Processes that serve.", len(pids))
+        found: dict[str, list[Metric]] = {name: [] for name in self._TOGETHER}
+        for pid in pids:
+            for family in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+                if family.name in found:
+                    found[family.name].append(family)
+        for name, families in found.items():
+            if families:
+                (sample,) = families[0].samples
+                value = self._TOGETHER[name]([family.samples[0].value for family in families])
+                families[0].samples = [sample._replace(value=value)]
+                yield families[0]
+
+
+def _living() -> list[str]:
+    if _folder is None:
+        return ["self"]
+    return [file.stem.rpartition("_")[2] for file in _folder.glob("gauge_livesum_*.db")]
