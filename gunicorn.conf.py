@@ -39,6 +39,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
+    """However it ended: killed, say, for want of memory."""
     shared.forget(worker.pid)
 
 

@@ -25,7 +25,6 @@ def promtool() -> str:
 def _take_from_debian() -> bool:
     """Whether it is there now: among the programs of this virtual environment."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)  # as root, apt downloads as another user
         download = ["apt-get", "download", "prometheus"]
         # What the machine knows about packages may be nothing, or too old.
         if not (_run(download, folder) or (_run(["apt-get", "update"], folder) and _run(download, folder))):
