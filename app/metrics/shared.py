@@ -7,16 +7,19 @@ ones alone.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from flask import Flask
 from prometheus_client import ProcessCollector, values
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
@@ -59,14 +62,44 @@ def begin(app: Flask) -> None:
 
 
 def forget(pid: int) -> None:
-    """A process does not live, or serve, any more: what it has counted stays, what it uses is gone."""
+    """A process does not live, or serve, any more: what it uses is gone. What it has counted stays, in one file for all
+    that have ended: workers that die again and again would fill the folder. Called by the server alone."""
+    assert _folder is not None
     mark_process_dead(pid)
+    with suppress(BlockingIOError), _locked(_folder, fcntl.LOCK_EX | fcntl.LOCK_NB):  # else it stays where it is
+        for kind in ("counter", "histogram"):
+            own = _folder / f"{kind}_{pid}.db"
+            if own.exists():
+                ended = MmapedDict(str(_folder / f"{kind}_ended.db"))
+                for key, value, _, _ in MmapedDict.read_all_values_from_file(str(own)):
+                    ended.write_value(key, ended.read_value(key)[0] + value, 0.0)
+                ended.close()
+                own.unlink()
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Nobody counts twice what is being moved from one file to another. Raises BlockingIOError if so asked."""
+    with (folder / "lock").open("a") as file:
+        fcntl.flock(file, how)
+        yield
 
 
 def of_all_workers(own: Collector) -> Iterator[Collector]:
     """What all of them have counted, and what they use. own: what this process has counted."""
-    yield own if _folder is None else MultiProcessCollector(None, str(_folder))
+    yield own if _folder is None else Workers(_folder)
     yield Processes()
+
+
+class Workers(Collector):
+    """What all workers have counted, those that ended included."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        with _locked(self._folder, fcntl.LOCK_SH):
+            return list(MultiProcessCollector(None, str(self._folder)).collect())
 
 
 class Processes(Collector):

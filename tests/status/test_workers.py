@@ -82,6 +82,7 @@ def test_workers_count_together_and_a_killed_one_takes_nothing_with_it(sqlite_ur
         eventually(lambda: {child.pid for child in server.children()}.isdisjoint(workers[:1]))
         eventually(lambda: len(server.children()) == 2 and scraped().value("workers") == 2)
         assert healthy(scraped()) == asked
+        assert not list(folder.glob(f"*_{workers[0]}.db"))
 
         # The values of each key are counted by one of them, and known to all.
         eventually(lambda: scraped().value("encrypted_values_counted_timestamp_seconds"))
