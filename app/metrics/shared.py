@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -24,6 +25,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from app.metrics.counted import Counted
+
+log = logging.getLogger(__name__)
 
 # In memory, and there also where the root file system can only be read.
 MEMORY: Final = Path("/dev/shm")  # noqa: S108
@@ -56,9 +59,11 @@ def folder() -> Path | None:
 
 
 def begin(app: Flask) -> None:
-    """This process lives, and serves: also before it has counted anything."""
+    """This process lives, and serves: also before it has counted anything. Called by a worker, once it was forked."""
+    assert _folder is not None
     figures: Counted = app.extensions["metrics"]
-    figures.pool_in_use.set(0)
+    with _locked(_folder, fcntl.LOCK_EX):  # its files are made here
+        figures.pool_in_use.set(0)
 
 
 def forget(pid: int) -> None:
@@ -69,17 +74,27 @@ def forget(pid: int) -> None:
     with suppress(BlockingIOError), _locked(_folder, fcntl.LOCK_EX | fcntl.LOCK_NB):  # else it stays where it is
         for kind in ("counter", "histogram"):
             own = _folder / f"{kind}_{pid}.db"
-            if own.exists():
-                ended = MmapedDict(str(_folder / f"{kind}_ended.db"))
-                for key, value, _, _ in MmapedDict.read_all_values_from_file(str(own)):
-                    ended.write_value(key, ended.read_value(key)[0] + value, 0.0)
-                ended.close()
-                own.unlink()
+            try:
+                _add_up(own, _folder / f"{kind}_ended.db")
+            except FileNotFoundError:  # it has counted nothing
+                pass
+            except Exception as error:  # of a process that was killed in the midst of it; the server must not end too
+                log.error("what an ended worker has counted is lost: %s", type(error).__name__)
+            own.unlink(missing_ok=True)
+
+
+def _add_up(one: Path, all_ended: Path) -> None:
+    counts = list(MmapedDict.read_all_values_from_file(str(one)))
+    ended = MmapedDict(str(all_ended))
+    for key, value, _, _ in counts:
+        ended.write_value(key, ended.read_value(key)[0] + value, 0.0)
+    ended.close()
 
 
 @contextmanager
 def _locked(folder: Path, how: int) -> Iterator[None]:
-    """Nobody counts twice what is being moved from one file to another. Raises BlockingIOError if so asked."""
+    """So that nobody reads a file that is being made, or twice what is being moved from one to another. Raises
+    BlockingIOError if asked not to wait."""
     with (folder / "lock").open("a") as file:
         fcntl.flock(file, how)
         yield

@@ -1,5 +1,6 @@
 """Several workers under gunicorn: whichever is asked for the metrics, it answers for all of them."""
 
+import json
 import os
 import signal
 import stat
@@ -11,6 +12,7 @@ import psutil
 import requests
 from prometheus_client.mmap_dict import MmapedDict
 
+from app.metrics import shared
 from tests.servers import free_port
 from tests.status.scraped import Scraped
 from tests.test_serving import GUNICORN, PATIENCE, sqlite_url, started, wait_for_answer
@@ -116,3 +118,20 @@ def test_a_server_that_is_told_to_load_its_configuration_anew_goes_on_counting(s
         process.send_signal(signal.SIGHUP)
         eventually(lambda: server.children() and {child.pid for child in server.children()}.isdisjoint(before))
         assert refusals() == 1
+
+
+def test_a_file_that_a_killed_worker_left_half_written_stops_neither_the_server_nor_the_metrics(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared, "_folder", tmp_path)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    key = json.dumps(["audiapro_x_total", "audiapro_x_total", {"a": "b"}, "X."])
+    for pid, content in ((11, 2.0), (12, 3.0)):
+        counted = MmapedDict(str(tmp_path / f"counter_{pid}.db"))
+        counted.write_value(key, content, 0.0)
+        counted.close()
+    (tmp_path / "counter_13.db").touch()
+    (tmp_path / "counter_14.db").write_bytes((64).to_bytes(4, "little") + bytes(4) + b"\xff" * 60)
+    for pid in (11, 12, 13, 14, 15):
+        shared.forget(pid)
+    (metric,) = shared.Workers(tmp_path).collect()
+    assert [sample.value for sample in metric.samples] == [5.0]
+    assert {file.name for file in tmp_path.glob("*.db")} == {"counter_ended.db"}
