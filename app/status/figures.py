@@ -29,7 +29,6 @@ from app.tenancy import system_scope
 
 log = logging.getLogger(__name__)
 
-# In the table, what a rotation has done is only ever a count of values.
 ROTATION: Final = {
     "running": "Whether a rotation of the encryption key is running.",
     "done_ratio": "How much of what the newest rotation had to seal anew is, from 0 to 1.",
