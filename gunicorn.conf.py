@@ -4,9 +4,11 @@ import os
 from typing import Any
 
 from app.audit.tally import store_counted
+from app.metrics import shared
 from app.startup import load_settings_or_exit
 
 settings = load_settings_or_exit()
+shared.share_among_workers()
 
 # A platform's router must reach the port in production; on a developer's machine nobody else should.
 bind = f"{'0.0.0.0' if settings.environment == 'production' else '127.0.0.1'}:{settings.port}"  # noqa: S104
@@ -32,6 +34,7 @@ control_socket_disable = True
 
 
 def when_ready(server: Any) -> None:
+    shared.forget(server.pid)  # it has counted while it loaded the application, and does not serve
     server.log.info("listening on port %s", ", ".join(str(listener.getsockname()[1]) for listener in server.LISTENERS))
 
 
@@ -41,6 +44,12 @@ def post_fork(server: Any, worker: Any) -> None:
     with app.app_context():
         for engine in app.extensions["sqlalchemy"].engines.values():
             engine.dispose(close=False)
+    shared.begin(app)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """However it ended: killed, say, for want of memory."""
+    shared.forget(worker.pid)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -20,7 +20,7 @@ from dotenv import find_dotenv
 from limits import RateLimitItem
 
 from app.encryption.keyring import Keyring
-from app.key_checks import check_keys, keys_of
+from app.key_checks import check_keys, keys_of, token_of
 from app.limits.limit import DEFAULT_BUDGET, Limit, check_rates, default_rates, rates_of
 from app.mail_checks import check_mail
 from app.origins import check_origins, split_origins
@@ -53,6 +53,7 @@ VARIABLES: Final = (
     Variable("SESSION_IDLE_EXPIRES", "Seconds after which an unused sign-in ends.", "86400"),
     Variable("SIGNUP", "Whether anybody can sign up for a tenant: open or closed.", "open"),
     Variable("KEY_MAX_AGE_DAYS", "Days after which `flask doctor` asks for new keys.", "180"),
+    Variable("METRICS_TOKEN", "Opens /metrics to Prometheus; at least 32 characters.", secret=True),
     Variable("AUDIT_RETENTION_DAYS", "Days after which sealed audit events are removed.", "365"),
     Variable("RESEND_API_KEY", "Key of the mail provider, Resend. Without it no mail is sent.", secret=True),
     Variable("RESEND_FROM_EMAIL", "Who mail is from: an address of a domain that is verified at Resend."),
@@ -116,6 +117,7 @@ class Settings:
     client_address_header: str = FORWARDED_FOR
     sign_up_open: bool = True
     key_max_age: timedelta = timedelta(days=180)
+    metrics_token: str | None = None
     audit_retention: timedelta = timedelta(days=365)
     resend_api_key: str | None = None
     mail_from: str | None = None
@@ -147,7 +149,7 @@ def load_settings(
     values, origins = read(VARIABLES, os.environ if environ is None else environ, env_file, patience, found)
     environment = _environment(values, found)
     jwt_keys, encryption_keys = keys_of("JWT_SECRET_KEY", values), keys_of("ENCRYPTION_KEY", values)
-    master_keys, problems = check_keys(jwt_keys, encryption_keys)
+    master_keys, problems = check_keys(jwt_keys, encryption_keys, token_of("METRICS_TOKEN", values))
     found.problems.extend(problems)
     found.problems.extend(check_urls(values))
     port = _number("PORT", values, 65_535, found)
@@ -187,6 +189,7 @@ def load_settings(
         client_address_header=values["CLIENT_ADDRESS_HEADER"],
         sign_up_open=values["SIGNUP"] == "open",
         key_max_age=timedelta(days=key_max_age_days),
+        metrics_token=values["METRICS_TOKEN"] or None,
         audit_retention=timedelta(days=audit_retention_days),
         resend_api_key=values["RESEND_API_KEY"] or None,
         mail_from=values["RESEND_FROM_EMAIL"] or None,

@@ -35,7 +35,7 @@ PAGE_HEADERS: Final = {
 STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000; includeSubDomains"
 
 # Blueprints that say what the service is and how it is, also when it is not well.
-_ALWAYS_ANSWER: Final = frozenset({"documentation", "openapi", "status"})
+_ALWAYS_ANSWER: Final = frozenset({"documentation", "metrics", "openapi", "status"})
 _check = threading.Lock()
 
 

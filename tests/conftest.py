@@ -171,6 +171,7 @@ def make_settings(database_url: str, **changes: Any) -> Settings:
         "access_token_expires": timedelta(minutes=15),
         "refresh_token_expires": timedelta(days=1),
         "session_idle_expires": timedelta(days=1),
+        "metrics_token": secrets.token_urlsafe(48),
         "trusted_proxy_hops": 0,
         "mail_from": "AudiaPro <no-reply@mail.example>",
         "public_url": "https://audiapro.example",
@@ -184,14 +185,24 @@ def running(settings: Settings) -> Iterator[APIFlask]:
     app = create_app(settings)
     yield app
     wait_for_senders()
+    wait_until_counted()
     with app.app_context():
         db.engine.dispose()
 
 
 def wait_for_senders() -> None:
     """Until the mails that were just queued are sent: each is, by a thread of its own, on a connection of its own."""
+    _join("mail")
+
+
+def wait_until_counted() -> None:
+    """Until the values of each key are counted, which whoever asked for the metrics has begun."""
+    _join("values")
+
+
+def _join(name: str) -> None:
     for thread in threading.enumerate():
-        if thread.name == "mail":
+        if thread.name == name:
             thread.join(30)
             assert not thread.is_alive()
 

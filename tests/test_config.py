@@ -164,6 +164,7 @@ def test_every_secret_may_come_from_a_file(name, tmp_path):
         "DATABASE_URL": settings.database_url,
         "ROTATION_DATABASE_URL": settings.rotation_database_url,
         "REDIS_URL": settings.redis_url,
+        "METRICS_TOKEN": settings.metrics_token,
     }
     keys = {"ENCRYPTION_KEY": settings.keyring.primary, "ENCRYPTION_KEY_FALLBACKS": settings.keyring.fallbacks[:1]}
     if name in read:
@@ -287,6 +288,31 @@ def test_a_jwt_secret_under_32_characters_is_refused(length):
     problems = refused(environ(JWT_SECRET_KEY="aB3dE6gH9kL2nP5rS8uW1yZ4cF7iJ0mO"[:length]))
     assert "JWT_SECRET_KEY is shorter than 32 characters" in problems[0]
     load(JWT_SECRET_KEY="aB3dE6gH9kL2nP5rS8uW1yZ4cF7iJ0mO")
+
+
+@pytest.mark.parametrize(
+    ("token", "flaw"),
+    [
+        ("aB3dE6gH9kL2nP5rS8uW1yZ4cF7iJ0m", "is shorter than 32 characters"),
+        ("ab" * 20, "has fewer than 10 different characters, or is one piece repeated"),
+        ("my-password-4cF7iJ0mOaB3dE6gH9kL2nP5rS8uW1yZ", "contains a word such as secret"),
+        (GUIDE_JWT, "has been published"),
+        ("aB3dE6gH9kL2nP5rS 8uW1yZ4cF7iJ0mO", "has characters that cannot be sent"),
+        ("aB3dE6gH9kL2nP5rS8uW1yZ4cF7iJ0mOé", "has characters that cannot be sent"),
+    ],
+)
+def test_a_weak_token_for_monitoring_is_refused(token, flaw):
+    problem = only_problem(METRICS_TOKEN=token)
+    assert problem.startswith("METRICS_TOKEN")
+    assert flaw in problem
+    assert problem.endswith("Make a new one: python generate_keys.py --only metrics")
+    assert token not in problem
+
+
+def test_a_token_for_monitoring_is_no_other_key():
+    key = fernet_key()
+    assert "METRICS_TOKEN is the same key as" in only_problem(METRICS_TOKEN=key, ENCRYPTION_KEY=key)
+    assert load().metrics_token is None
 
 
 @pytest.mark.parametrize("text", ["short", "x" * 45, "AB=" * 15, "é" * 43, "0x" + "ab" * 31, "A" * 42 + "+"])
@@ -660,6 +686,7 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "JWT_REFRESH_TOKEN_EXPIRES": "0",
             "SESSION_IDLE_EXPIRES": "0",
             "SIGNUP": "ajar",
+            "METRICS_TOKEN": "short",
             "AUDIT_RETENTION_DAYS": "0",
             "KEY_MAX_AGE_DAYS": "0",
             "FLASK_DEBUG": "1",

@@ -16,6 +16,7 @@ SOURCES += ["app/errors.py", "app/startup.py", "app/web.py"]
 SOURCES += ["app/mail_checks.py", "app/mail/resend.py", "app/mail/service.py"]
 SOURCES += ["app/cli/adoption.py", "app/encryption/adoption.py", "app/origins.py"]
 SOURCES += ["app/proxies.py", "app/connections.py", "app/url_checks.py"]
+SOURCES += ["app/metrics/shared.py", "app/status/figures.py", "app/status/values.py"]
 SOURCES += [str(path.relative_to(ROOT)) for name in FOLDERS for path in sorted((ROOT / "app" / name).glob("*.py"))]
 RAISING = {
     "Conflict",

@@ -50,9 +50,11 @@ def account_of(email: str) -> str:
 
 
 class TenantNeeded(Invalid):
-    """The password was right, but does not tell to which of the user's tenants. ``reason``: for the audit trail."""
+    """The password was right, but does not tell to which of the user's tenants. ``reason``: for the audit trail;
+    ``outcome``: for the metrics."""
 
     reason: Final = "which tenant"
+    outcome: Final = "tenant_needed"
 
     def __init__(self) -> None:
         message = "you belong to several tenants: give the subdomain of one"
