@@ -206,7 +206,10 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"KEY_MAX_AGE_DAYS": "0"}, "KEY_MAX_AGE_DAYS must be a whole number from 1 to 36500."),
     ({"RATELIMIT_TENANT_BUDGET": "1e6"}, "RATELIMIT_TENANT_BUDGET must be a whole number from 1 to 999999999."),
     ({"SIGNUP": "ajar"}, "SIGNUP must be open or closed."),
-    ({"METRICS_TOKEN": "prometheus"}, "METRICS_TOKEN is shorter than 32 characters. Make a new one: python generate_keys.py --only metrics"),
+    (
+        {"METRICS_TOKEN": "tVd7Qk2Zs9"},
+        "METRICS_TOKEN is shorter than 32 characters. Make a new one: python generate_keys.py --only metrics",
+    ),
     ({"REDIS_CERTIFICATE": "no"}, "REDIS_CERTIFICATE must be checked or unchecked."),
     # proxies
     ({"CLIENT_ADDRESS_HEADER": "x: y"}, "CLIENT_ADDRESS_HEADER must be the name of a header, such as X-Forwarded-For."),
