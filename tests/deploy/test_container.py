@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import stat
@@ -217,6 +218,16 @@ def test_the_service_runs_without_writing_to_its_files(container, database, redi
     typed = "correct horse battery staple\n"
     created = container.run(["-m", "flask", "create-tenant", *words], environ, typed)
     assert created.returncode == 0, created.stderr
+    filled_in = {
+        "PUBLIC_URL": "https://audiapro.example",
+        "RESEND_API_KEY": "re_" + secrets.token_hex(16),
+        "RESEND_FROM_EMAIL": "no-reply@mail.example",
+    }
+    del environ["RESEND_API_KEY_FILE"]
+    examined = container.run(["-m", "flask", "doctor", "--json"], environ | filled_in)
+    findings = json.loads(examined.stdout)["findings"]
+    # Docker mounts the files read-only, where nobody asks for their modes.
+    assert [finding for finding in findings if finding["state"] != "ok" and "chmod 600" not in finding["text"]] == []
     cannot = container.run(["-c", "open('new', 'w')"], environ)
     assert "PermissionError" in cannot.stderr
     healthy = container.run(["healthcheck.py"], environ)
