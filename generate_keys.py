@@ -1,7 +1,8 @@
-"""Make the two keys that AudiaPro needs.
+"""Make the two keys that AudiaPro needs, or the token that it can do with.
 
     python generate_keys.py                  print both, for ">> .env" or heroku config:set $(python generate_keys.py)
     python generate_keys.py --only jwt       print one
+    python generate_keys.py --only metrics   print a METRICS_TOKEN
     python generate_keys.py --write [PATH]   put them into .env, made from .env.example if there is none
 
 It needs the cryptography package and nothing of the application, so that it runs before anything is installed.
@@ -74,7 +75,12 @@ def _draw(make: Callable[[], str]) -> str:
     return key
 
 
-MAKERS = {"jwt": ("JWT_SECRET_KEY", jwt_secret), "encryption": ("ENCRYPTION_KEY", encryption_key)}
+MAKERS = {
+    "jwt": ("JWT_SECRET_KEY", jwt_secret),
+    "encryption": ("ENCRYPTION_KEY", encryption_key),
+    "metrics": ("METRICS_TOKEN", jwt_secret),  # the same will do
+}
+NEEDED = ("jwt", "encryption")
 
 
 def fill_in(text: str, keys: Mapping[str, str]) -> str:
@@ -190,7 +196,7 @@ def main() -> None:
     )  # fmt: skip
     arguments = usage.parse_args()
     try:
-        made = [MAKERS[which] for which in MAKERS if arguments.only in (None, which)]
+        made = [MAKERS[which] for which in ([arguments.only] if arguments.only else NEEDED)]
         keys = {name: make() for name, make in made}
         if arguments.write is None:
             print("\n".join(f"{name}={key}" for name, key in keys.items()))

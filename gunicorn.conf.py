@@ -1,11 +1,14 @@
 """How gunicorn serves the application. Read by ``gunicorn wsgi:app`` from the working directory."""
 
+import os
 from typing import Any
 
 from app.audit.tally import store_counted
+from app.metrics import shared
 from app.startup import load_settings_or_exit
 
 settings = load_settings_or_exit()
+shared.share_among_workers()
 
 # A platform's router must reach the port in production; on a developer's machine nobody else should.
 bind = f"{'0.0.0.0' if settings.environment == 'production' else '127.0.0.1'}:{settings.port}"  # noqa: S104
@@ -18,11 +21,20 @@ threads = 4
 preload_app = True
 
 graceful_timeout = 25  # platforms kill after 30 seconds
+
+# Where workers show that they are alive, by touching a file all the time: in memory, which also is there to be written
+# to where nothing else is.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+# A proxy on this machine is believed what it says in these headers. Ours say nothing there, but not every one of them
+# removes what a client says.
+forwarder_headers = ""
 accesslog = None  # the router logs requests
 control_socket_disable = True
 
 
 def when_ready(server: Any) -> None:
+    shared.forget(server.pid)  # it has counted while it loaded the application, and does not serve
     server.log.info("listening on port %s", ", ".join(str(listener.getsockname()[1]) for listener in server.LISTENERS))
 
 
@@ -32,6 +44,12 @@ def post_fork(server: Any, worker: Any) -> None:
     with app.app_context():
         for engine in app.extensions["sqlalchemy"].engines.values():
             engine.dispose(close=False)
+    shared.begin(app)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """However it ended: killed, say, for want of memory."""
+    shared.forget(worker.pid)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -6,7 +6,7 @@ from typing import cast
 
 from apiflask import APIFlask
 
-from app import audit, cors, dashboard, errors, extensions, openapi, tenancy, web
+from app import audit, cors, dashboard, errors, extensions, openapi, proxies, status, tenancy, web
 from app.api_keys.api import api as api_keys_api
 from app.audit.api import api as audit_api
 from app.calls.api import api as calls_api
@@ -29,9 +29,11 @@ from app.identity.api import login, logout, me, reauthenticate, refresh, session
 from app.identity.second_factor_api import api as second_factor_api
 from app.limits import budget, counting
 from app.mail import delivery
+from app.metrics import requests as counted_requests
 from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
 from app.status.api import api as status_api
+from app.status.metrics_api import api as metrics_api
 from app.strict_json import StrictJSONProvider, StrictJSONRequest
 from app.tenants.api import api as members_api
 from app.tenants.invitations_api import acceptance
@@ -71,6 +73,8 @@ BLUEPRINTS = (
     (documentation_api, access.public),
     *dashboard.BLUEPRINTS,
 )
+# And where METRICS_TOKEN is set; without it there is nothing at /metrics.
+MONITORED = (metrics_api, access.monitor)
 
 COMMANDS = (
     account_commands,
@@ -113,15 +117,18 @@ def create_app(settings: Settings | None = None) -> APIFlask:
             settings.database_url, pooled=settings.rotation_database_url is not None
         ),
         ROTATION_DATABASE_URL=settings.rotation_database_url,
+        METRICS_TOKEN=settings.metrics_token,
         SIGN_UP_OPEN=settings.sign_up_open,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
     )
     app.extensions["settings"] = settings
+    counted_requests.init_app(app)
     errors.init_app(app)
     extensions.db.init_app(app)
     tenancy.init_app(app, extensions.db)
     extensions.migrate.init_app(app, extensions.db, directory=str(PROJECT / "migrations"))
     extensions.encryption.init_app(app, settings.keyring)
+    status.init_app(app)
     tokens.init_app(app, jwt_secrets, settings.access_token_expires)
     sessions.init_app(app, absolute=settings.refresh_token_expires, idle=settings.session_idle_expires)
     cors.init_app(app, settings.cors_origins)
@@ -129,9 +136,10 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     budget.init_app(app, settings.tenant_budget)
     delivery.init_app(app, settings)
     audit.init_app(app, settings.audit_retention)
-    web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)
+    proxies.believe_proxies(app, settings.trusted_proxy_hops, settings.client_address_header)
+    web.init_app(app, https_only=settings.environment == "production")
     openapi.init_app(app)
-    for blueprint, who in BLUEPRINTS:
+    for blueprint, who in (*BLUEPRINTS, *([MONITORED] if settings.metrics_token else [])):
         access.register(app, blueprint, who)
     dashboard.init_app(app, https_only=settings.environment == "production")
     for commands in COMMANDS:

@@ -44,6 +44,9 @@ PUBLISHED: Final = frozenset({
 })  # fmt: skip
 
 
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
+
+
 class Key(NamedTuple):
     """A key as configured. ``raw``: the 32 bytes, if it has the form of a master key, else those of the text."""
 
@@ -56,7 +59,8 @@ def remedy(label: str) -> str:
     """What to do about a key that is missing or cannot be used."""
     if "FALLBACKS" in label:
         return "Correct it or take it out of the list."
-    return f"Make a new one: python generate_keys.py --only {'jwt' if 'JWT' in label else 'encryption'}"
+    kind = {"JWT_SECRET_KEY": "jwt", "METRICS_TOKEN": "metrics"}.get(label, "encryption")
+    return f"Make a new one: python generate_keys.py --only {kind}"
 
 
 def keys_of(name: str, values: Mapping[str, str]) -> list[Key]:
@@ -65,6 +69,11 @@ def keys_of(name: str, values: Mapping[str, str]) -> list[Key]:
     fallbacks = [text.strip() for text in values[f"{name}_FALLBACKS"].split(",") if text.strip()]
     texts |= {f"key {number} of {name}_FALLBACKS": text for number, text in enumerate(fallbacks, start=1)}
     return [Key(label, text, _raw(text)) for label, text in texts.items()]
+
+
+def token_of(name: str, values: Mapping[str, str]) -> list[Key]:
+    """The token ``name``, if it is set."""
+    return [Key(name, values[name], _raw(values[name]))] if values[name] else []
 
 
 def _raw(text: str) -> bytes:
@@ -76,10 +85,14 @@ def _raw(text: str) -> bytes:
     return bytes.fromhex(text) if len(text) == 64 else base64.urlsafe_b64decode(url_safe.rstrip("=") + "=")
 
 
-def check_keys(jwt_keys: list[Key], encryption_keys: list[Key]) -> tuple[list[MasterKey], list[str]]:
-    """The well-formed master keys, and what is wrong with each key and with all of them together."""
-    problems = [
-        f"{key.label} is shorter than 32 characters. {remedy(key.label)}" for key in jwt_keys if len(key.text) < 32
+def check_keys(jwt_keys: list[Key], encryption_keys: list[Key], tokens: list[Key]) -> tuple[list[MasterKey], list[str]]:
+    """The well-formed master keys, and what is wrong with each key, and token, and with all of them together."""
+    short = [key for key in (*jwt_keys, *tokens) if len(key.text) < 32]
+    problems = [f"{key.label} is shorter than 32 characters. {remedy(key.label)}" for key in short]
+    problems += [
+        f"{key.label} has characters that cannot be sent. {remedy(key.label)}"
+        for key in tokens
+        if not _BEARER.fullmatch(key.text)
     ]
     master_keys: dict[str, MasterKey] = {}
     for key in encryption_keys:
@@ -87,7 +100,7 @@ def check_keys(jwt_keys: list[Key], encryption_keys: list[Key]) -> tuple[list[Ma
             master_keys[key.label] = MasterKey.parse(key.text)
         except MalformedKey as error:
             problems.append(f"{key.label} {error}. {remedy(key.label)}")
-    keys = [*jwt_keys, *encryption_keys]
+    keys = [*jwt_keys, *encryption_keys, *tokens]
     problems += [f"{key.label} {flaw}. {remedy(key.label)}" for key in keys for flaw in _flaws(key)]
     for one, other in combinations(keys, 2):
         if one.raw == other.raw:

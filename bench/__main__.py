@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import deliveries, pages, requests, rotation, startup
+from bench import deliveries, metrics, pages, requests, rotation, startup
 from bench.report import Table
 from tests.servers import Postgres
 
@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[Postgres], list[Table]]] = {
     "startup": startup.measure,
     "deliveries": deliveries.measure,
     "requests": requests.measure,
+    "metrics": metrics.measure,
     "pages": pages.measure,
     "rotation": rotation.measure,
 }

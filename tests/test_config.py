@@ -164,6 +164,7 @@ def test_every_secret_may_come_from_a_file(name, tmp_path):
         "DATABASE_URL": settings.database_url,
         "ROTATION_DATABASE_URL": settings.rotation_database_url,
         "REDIS_URL": settings.redis_url,
+        "METRICS_TOKEN": settings.metrics_token,
     }
     keys = {"ENCRYPTION_KEY": settings.keyring.primary, "ENCRYPTION_KEY_FALLBACKS": settings.keyring.fallbacks[:1]}
     if name in read:
@@ -186,6 +187,12 @@ def test_a_secret_file_that_cannot_be_read_is_refused_by_its_path(name, tmp_path
         problem = only_problem(**{name: "", f"{name}_FILE": str(path)})
         assert f"{name}_FILE" in problem
         assert str(path) in problem
+
+
+def test_it_is_known_from_what_kind_of_place_each_secret_came(tmp_path):
+    path = private(tmp_path / "value", fernet_key())
+    variables = environ(ENCRYPTION_KEY="", ENCRYPTION_KEY_FILE=str(path), JWT_SECRET_KEY_FALLBACKS=" , ", PORT="80")
+    assert load_settings(variables, None).origins == {"JWT_SECRET_KEY": "literal", "ENCRYPTION_KEY": "file"}
 
 
 def test_an_empty_secret_file_counts_as_not_set(tmp_path):
@@ -231,6 +238,17 @@ def test_a_private_file_is_not_reported(mode, tmp_path):
     assert load_settings(environ(), env_file).warnings == ()
 
 
+def test_what_is_mounted_read_only_is_not_reported_for_nobody_could_close_it(tmp_path, monkeypatch):
+    path = private(tmp_path / "redis", "redis://cache")
+    path.chmod(0o444)
+    given = environ(REDIS_URL_FILE=str(path))
+    assert len(load_settings(given, None).warnings) == 1
+    mounted = os.statvfs_result((*os.statvfs(tmp_path)[:8], os.ST_RDONLY, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: mounted)
+    settings = load_settings(given, None)
+    assert (settings.redis_url, settings.warnings) == ("redis://cache", ())
+
+
 # Keys
 
 
@@ -270,6 +288,31 @@ def test_a_jwt_secret_under_32_characters_is_refused(length):
     problems = refused(environ(JWT_SECRET_KEY="aB3dE6gH9kL2nP5rS8uW1yZ4cF7iJ0mO"[:length]))
     assert "JWT_SECRET_KEY is shorter than 32 characters" in problems[0]
     load(JWT_SECRET_KEY="aB3dE6gH9kL2nP5rS8uW1yZ4cF7iJ0mO")
+
+
+@pytest.mark.parametrize(
+    ("token", "flaw"),
+    [
+        ("aB3dE6gH9kL2nP5rS8uW1yZ4cF7iJ0m", "is shorter than 32 characters"),
+        ("ab" * 20, "has fewer than 10 different characters, or is one piece repeated"),
+        ("my-password-4cF7iJ0mOaB3dE6gH9kL2nP5rS8uW1yZ", "contains a word such as secret"),
+        (GUIDE_JWT, "has been published"),
+        ("aB3dE6gH9kL2nP5rS 8uW1yZ4cF7iJ0mO", "has characters that cannot be sent"),
+        ("aB3dE6gH9kL2nP5rS8uW1yZ4cF7iJ0mOé", "has characters that cannot be sent"),
+    ],
+)
+def test_a_weak_token_for_monitoring_is_refused(token, flaw):
+    problem = only_problem(METRICS_TOKEN=token)
+    assert problem.startswith("METRICS_TOKEN")
+    assert flaw in problem
+    assert problem.endswith("Make a new one: python generate_keys.py --only metrics")
+    assert token not in problem
+
+
+def test_a_token_for_monitoring_is_no_other_key():
+    key = fernet_key()
+    assert "METRICS_TOKEN is the same key as" in only_problem(METRICS_TOKEN=key, ENCRYPTION_KEY=key)
+    assert load().metrics_token is None
 
 
 @pytest.mark.parametrize("text", ["short", "x" * 45, "AB=" * 15, "é" * 43, "0x" + "ab" * 31, "A" * 42 + "+"])
@@ -491,6 +534,37 @@ def test_a_redis_url_is_passed_on_as_it_is(url):
     assert load(REDIS_URL=url).redis_url == url
 
 
+def test_the_certificate_of_redis_is_checked_unless_the_operator_does_without():
+    for url, without in (
+        ("rediss://:p@h:6380", "rediss://:p@h:6380?ssl_cert_reqs=none"),
+        ("rediss://:p@h:6380/1?socket_timeout=1", "rediss://:p@h:6380/1?socket_timeout=1&ssl_cert_reqs=none"),
+        ("redis://:p@h:6379", "redis://:p@h:6379"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ):
+        assert load(REDIS_URL=url).redis_url == url
+        assert load(REDIS_URL=url, REDIS_CERTIFICATE="unchecked").redis_url == without
+    assert load(REDIS_CERTIFICATE="unchecked").redis_url is None
+    assert only_problem(REDIS_CERTIFICATE="no") == "REDIS_CERTIFICATE must be checked or unchecked."
+
+
+# Proxies
+
+
+@pytest.mark.parametrize("name", ["X_Real_IP", "X Real", "", "X:", "1x", "\N{KELVIN SIGN}", "x" * 65])
+def test_a_name_that_is_no_headers_is_refused(name):
+    given = {"TRUSTED_PROXY_HOPS": "1", "CLIENT_ADDRESS_HEADER": name}
+    if name:
+        assert only_problem(**given) == "CLIENT_ADDRESS_HEADER must be the name of a header, such as X-Forwarded-For."
+    else:
+        assert load(**given).client_address_header == "X-Forwarded-For"
+
+
+def test_another_header_is_believed_of_a_proxy_alone():
+    assert load(CLIENT_ADDRESS_HEADER="x-forwarded-for").trusted_proxy_hops == 0
+    assert load(CLIENT_ADDRESS_HEADER="DO-Connecting-IP", TRUSTED_PROXY_HOPS="1").trusted_proxy_hops == 1
+    assert "set TRUSTED_PROXY_HOPS, too" in only_problem(CLIENT_ADDRESS_HEADER="DO-Connecting-IP")
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -603,13 +677,16 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "DATABASE_URL": "mysql://h",
             "ROTATION_DATABASE_URL": "mysql://h",
             "REDIS_URL": "http://h",
+            "REDIS_CERTIFICATE": "lost",
             "PORT": "0",
             "WEB_CONCURRENCY": "0",
             "TRUSTED_PROXY_HOPS": "-1",
+            "CLIENT_ADDRESS_HEADER": "X Real: 1",
             "JWT_ACCESS_TOKEN_EXPIRES": "0",
             "JWT_REFRESH_TOKEN_EXPIRES": "0",
             "SESSION_IDLE_EXPIRES": "0",
             "SIGNUP": "ajar",
+            "METRICS_TOKEN": "short",
             "AUDIT_RETENTION_DAYS": "0",
             "KEY_MAX_AGE_DAYS": "0",
             "FLASK_DEBUG": "1",
@@ -662,6 +739,9 @@ CANARIES = [
     f"redis://:{CANARY}@h:{CANARY}",
     f"redis://[{CANARY}",
     f"sqlite://{CANARY}",
+    f"vault://{CANARY}",
+    f"aws-kms://{CANARY}",
+    f"arn:aws:secretsmanager:{CANARY}",
     f"é\udcff{CANARY}",
     f"{CANARY}\0",
 ]

@@ -23,7 +23,7 @@ from tests.calls.conftest import make_hook
 from tests.dashboard.conftest import signed_in_visitor
 
 ROOT = Path(__file__).parent.parent
-WITHOUT_TOKEN = {access.public, access.phone_system}
+WITHOUT_TOKEN = {access.public, access.phone_system, access.monitor}
 PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.signed_in_owner, access.with_refresh_token}
 PAGES = {pages.page, pages.page_for_owners_and_admins, pages.page_for_owners}  # with the browser's cookie
 OPEN_TO_ALL = {access.public, pages.public_page, pages.way_out}
@@ -58,6 +58,7 @@ SYSTEM_SCOPES = [
     ("app/api_keys/authentication.py", "_find"),  # finds out whose API key it is
     ("app/audit/service.py", "record_at_once"),  # what was refused may be about no tenant
     ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
+    ("app/cli/adoption.py", "adopt"),  # the operator's: for any tenant
     ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
     ("app/doctor/__init__.py", "_of_database"),  # the operator looks at what is there of everybody
@@ -73,7 +74,9 @@ SYSTEM_SCOPES = [
     ("app/identity/trail.py", "record_for_each_tenant"),  # a change of an account is an event of each of its tenants
     ("app/phone_systems/webhook.py", "_find"),  # finds out whose phone system delivers
     ("app/startup.py", "check_start"),  # registers the encryption key
+    ("app/status/figures.py", "collect"),  # keys, rotations and mails are nobody's in particular
     ("app/status/service.py", "_register_key_if_due"),
+    ("app/status/values.py", "count_values"),  # how many values each key has, whosesoever they are
     ("app/tenants/invitations.py", "look_up"),  # finds out whose invitation a token is of
     ("app/tenants/sign_up.py", "_require_free"),  # a subdomain differs from all other tenants'
     ("app/web.py", "_require_checked_keys"),
@@ -186,11 +189,12 @@ def test_every_route_under_api_belongs_to_a_tenant_or_signs_in(app):
 
 
 def test_every_route_of_a_tenant_says_what_it_costs(app):
+    free = OPEN_TO_ALL | {access.monitor}
     with app.app_context():
         undeclared = [
             rule.endpoint
             for rule in app.url_map.iter_rules()
-            if app.extensions["access"].get(rule.endpoint.partition(".")[0], access.public) not in OPEN_TO_ALL
+            if app.extensions["access"].get(rule.endpoint.partition(".")[0], access.public) not in free
             and cost_of(rule.endpoint) is None
         ]
     assert undeclared == [], "say @costs(…) beside the route: see app/limits/budget.py"
@@ -242,13 +246,14 @@ def test_what_reaches_all_tenants_is_listed():
 
 
 def test_no_connection_goes_past_the_scope():
-    """The one engine of its own is the rotation's, which works on all tenants' rows."""
+    """The engines of their own are the rotation's, which works on all tenants' rows, and that of another application's
+    database."""
     found = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "app").rglob("*.py")
         if re.search(r"create_engine\(|raw_connection|import psycopg", path.read_text())
     }
-    assert found == {"app/encryption/connections.py"}
+    assert found == {"app/adoption/tables.py", "app/encryption/connections.py"}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

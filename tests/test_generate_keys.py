@@ -69,7 +69,9 @@ def test_it_prints_exactly_the_two_keys(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(("which", "name"), [("jwt", "JWT_SECRET_KEY"), ("encryption", "ENCRYPTION_KEY")])
+@pytest.mark.parametrize(
+    ("which", "name"), [("jwt", "JWT_SECRET_KEY"), ("encryption", "ENCRYPTION_KEY"), ("metrics", "METRICS_TOKEN")]
+)
 def test_it_prints_one_key_alone(which, name, tmp_path):
     done = run(tmp_path, "--only", which)
     assert (done.returncode, done.stderr) == (0, "")

@@ -33,7 +33,7 @@ def test_every_reference_leads_somewhere(spec):
         assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
 
 
-NOT_OF_THE_API = {"openapi", "documentation", "bootstrap", "dashboard"}
+NOT_OF_THE_API = {"openapi", "documentation", "bootstrap", "dashboard", "metrics"}
 
 
 def test_every_route_is_described(app, spec):

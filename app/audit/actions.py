@@ -70,6 +70,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
 # About no tenant, so that only the operator sees them.
 OF_NOBODY: Final[Mapping[str, str]] = {
     "everybody.signed_out": "signed everybody out",
+    "secrets.adopted": "took over secrets of another application",
     "encryption_key.rotated": "rotated the encryption key",
     "encryption_key.retired": "retired an encryption key",
     "encryption_key.forgotten": "forgot an encryption key",

@@ -23,6 +23,7 @@ from app.audit.actors import Origin
 from app.audit.models import AuditEvent
 from app.database import now, uuid7
 from app.extensions import db
+from app.metrics.counted import counted
 from app.pagination import Listing, PageQuery
 from app.tenancy import current_scope, system_scope, tenant_scope
 
@@ -127,6 +128,7 @@ def _log(session: Session) -> None:
     if not session.in_nested_transaction():
         for fields in session.info.pop(_RECORDED, ()):
             log.info(fields["action"], extra={"audit": _without_blanks(fields)})
+            counted().audit_events.labels(fields["action"], fields["outcome"]).inc(fields["count"])
 
 
 @event.listens_for(db.session, "after_rollback")

@@ -21,6 +21,7 @@ from app.extensions import db
 from app.limits import budget
 from app.limits.budget import costs
 from app.limits.counting import client_network
+from app.metrics.counted import NO_VENDOR, counted
 from app.phone_systems.vendors import VENDORS, CallRecord, MalformedDelivery, UnreadableDelivery
 from app.phone_systems.webhook import Sender, WrongCredentials, authenticate
 from app.tenancy import enter_tenant_scope
@@ -57,6 +58,7 @@ def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, 
         status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
         return problem(status, "The delivery is not understood, nothing was stored: see errors.", unreadable.errors)
     stored = store_records(db.session(), sender.tenant_id, sender.phone_system_id, records)
+    _count(sender.vendor, "accepted" if stored.new else "duplicate")
     return {"ids": stored.ids, "new": stored.new}, HTTPStatus.CREATED if stored.new else HTTPStatus.OK
 
 
@@ -70,8 +72,13 @@ def _read(sender: Sender) -> list[CallRecord]:
 
 def _note_unreadable(sender: Sender, reason: str) -> None:
     """For the audit trail, and for who waits for a record. reason: in our words, with nothing that was delivered."""
+    _count(sender.vendor, "unreadable")
     details = (("reason", reason),)
     tally.count(tally.Kind("delivery.unreadable", REFUSED, sender.tenant_id, sender.phone_system_id, details))
+
+
+def _count(vendor: str, outcome: str) -> None:
+    counted().deliveries.labels(vendor if vendor in VENDORS else NO_VENDOR, outcome).inc()
 
 
 def _reason(unreadable: UnreadableDelivery) -> str:
@@ -90,6 +97,7 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
         sender = authenticate(db.session(), subdomain, phone_system_id, username, password)
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except WrongCredentials as refusal:
+        _count(NO_VENDOR, "refused")
         attempt.refused()
         # Never with what was claimed, of which a stranger can make up any number; and never stored here: whether it was
         # the first at this phone system, or one more at none, would show by the time that the answer takes.

@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 
 from app.audit.actors import Origin
 from app.cli import accounts
-from app.cli.encryption import migrated_database
 from app.cli.rotation import (
     EXIT_NOT_DONE,
     ProgressLine,
@@ -22,6 +21,7 @@ from app.cli.rotation import (
     as_json_option,
     complain,
     fail,
+    migrated_database,
     new_rotation,
     record,
     refusals,
@@ -125,7 +125,8 @@ def rotate_all(isolated_at: datetime, yes: bool, workers: int, as_json: bool) ->
                 [
                     "Nobody is signed in any more, and the old encryption key is retired. Configure this, for every "
                     "process:",
-                    f"ENCRYPTION_KEY_FALLBACKS must be empty. Keep {listed} sealed away, for backups from before.",
+                    "ENCRYPTION_KEY_FALLBACKS must be empty. Keep sealed away what it has now, for backups from "
+                    f"before: {listed}.",
                 ],
                 as_json,
             )
@@ -148,7 +149,7 @@ def _is_signed_out(standing: Standing) -> bool:
 
 
 def _hand_over(lines: list[str], as_json: bool) -> NoReturn:
-    lines.append("Stop every process, start them all with that, and run this command again.")
+    lines.append("Stop every process, start them all with that, and run this command again with the same --isolated.")
     if as_json:
         click.echo(json.dumps({"done": False, "next": lines}))
     else:

@@ -30,10 +30,7 @@ class EditForm(VersionedForm):
         self.version.data, self.opened.data = str(row.version), json.dumps(self._stored(row))
 
     def take_theirs(self, row: Any) -> None:
-        """If ``row`` is another version by now, set the fields that were not touched since the form was made to what is
-        stored now."""
-        if self.sent_version() == row.version:
-            return
+        """Set the fields that were not touched since the form was made to what is stored now, as it is shown now."""
         opened = self._opened()
         for name, stored in self._stored(row).items():
             if opened.get(name) == self.text(name):

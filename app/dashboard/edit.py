@@ -26,7 +26,7 @@ class Edit:
         """Whether it was stored. If not, the form says why, and has what else it needs to know."""
         form, kind, row = self._form, self._kind, self._row
         is_sent = form.is_sent()
-        if is_sent:
+        if request.method == "POST":
             form.take_theirs(row)
         changes = {} if request.method == "GET" else self._changes()
         moved = [] if changes is None else [name for name in kind.integrations.sent_to if name in changes]

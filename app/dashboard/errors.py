@@ -10,6 +10,8 @@ from flask import Flask, Response, current_app, g, make_response, render_templat
 from werkzeug.exceptions import HTTPException
 
 from app.dashboard import steps
+from app.dashboard.access import refuse_other_sites
+from app.errors import Forbidden
 
 # What a status says to people, and what they can do; where there is nothing, what is said of this very case.
 _TEXTS: Final[Mapping[int, tuple[str, str]]] = {
@@ -68,6 +70,7 @@ def _kept_fields() -> Sequence[tuple[str, str]]:
     if request.method != "POST":
         return []
     try:
+        refuse_other_sites()  # nobody has typed what another site made up
         return steps.kept_fields()
-    except HTTPException:  # more than we take
+    except (HTTPException, Forbidden):  # the former: more than we take
         return []

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from apiflask import APIBlueprint
 from flask import make_response, render_template, request
 
-from app.dashboard.forms import Form
+from app.dashboard.forms import SECRETS, Form
 from app.dashboard.proof import ask_for_proof
 from app.errors import NotFresh, TooManyRequests, Unavailable
 from app.extensions import db
@@ -52,6 +52,9 @@ def keeps_form(
                 db.session.rollback()
                 again = form()
                 again.refuse(refusal)
+                for field in again:
+                    if field.short_name in SECRETS:  # a code that was typed is of no use any more
+                        field.data = None
                 answer = make_response(render_template(template, form=again, **values()), refusal.status)
                 answer.headers.update(refusal.headers)
                 return answer

@@ -17,6 +17,8 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield _public_url(settings)
     yield _proxies(settings)
     yield _origins(settings)
+    yield ok("sign-up", "anybody can make a tenant" if settings.sign_up_open else "closed")
+    yield ok("metrics", "for whoever has METRICS_TOKEN" if settings.metrics_token else "nobody can read them")
 
 
 def _environment(settings: Settings) -> Finding:

@@ -15,11 +15,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Flask
 from sqlalchemy import Engine, MetaData
 
+from app.encryption import sealed
 from app.encryption.column import encrypted
-from app.encryption.keyring import Keyring
+from app.encryption.keyring import Context, Keyring
 from app.encryption.registry import KeyRegistry
 from app.encryption.sealed import EncryptionError, UnknownKey
 from app.encryption.storage import inventory
@@ -38,12 +41,27 @@ class Encryption:
 
 
 class AppEncryption:
-    """An app's keyring, and whether the database was seen to agree with it."""
+    """An app's keyring, and whether the database was seen to agree with it.
+
+    on_open: called with the name of the encrypted column and what came of it, one of :data:`sealed.OPENING`, whenever a
+    value was to be opened.
+    """
 
     def __init__(self, keyring: Keyring, registry: KeyRegistry) -> None:
         self.keyring = keyring
         self.registry = registry
         self.checked = False
+        self.on_open: Callable[[str, str], None] = lambda column, outcome: None
+
+    def open(self, context: Context, value: str) -> bytes:
+        """As :func:`sealed.open`, with the keyring; whoever wants to hear of it does."""
+        try:
+            plaintext = sealed.open(self.keyring, context, value)
+        except EncryptionError as error:
+            self.on_open(context.column, error.outcome)
+            raise
+        self.on_open(context.column, sealed.OPENED)
+        return plaintext
 
     def check_and_register(self, engine: Engine) -> None:
         """Run the check at start and register a new primary key. Raises :class:`~registry.KeyRefused`.

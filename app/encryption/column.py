@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from uuid import UUID
 
 from flask import current_app
@@ -24,8 +24,11 @@ from sqlalchemy.orm import Mapper, attributes
 from sqlalchemy.sql import operators
 
 from app.encryption import sealed
-from app.encryption.keyring import PLATFORM, Context, Keyring
+from app.encryption.keyring import PLATFORM, Context
 from app.encryption.storage import storage_columns
+
+if TYPE_CHECKING:
+    from app.encryption import AppEncryption
 
 
 def encrypted(
@@ -107,7 +110,7 @@ class EncryptedAttribute(hybrid_property[Any]):
         if isinstance(value, Pending):
             setattr(instance, self.storage, self._seal(instance, value.plaintext))
         elif changed and value is not None:
-            sealed.open(_keyring(), self._context(instance), value)  # a sealed value set by hand must belong here
+            _encryption().open(self._context(instance), value)  # a sealed value set by hand must belong here
         elif self._moved(instance):
             value = getattr(instance, self.storage)
             if value is None:
@@ -128,10 +131,10 @@ class EncryptedAttribute(hybrid_property[Any]):
             attributes.flag_modified(instance, used_at)
 
     def _seal(self, instance: Any, plaintext: bytes) -> str:
-        return sealed.seal(_keyring().primary, self._context(instance), plaintext)
+        return sealed.seal(_encryption().keyring.primary, self._context(instance), plaintext)
 
     def _open(self, instance: Any, value: str) -> bytes:
-        return sealed.open(_keyring(), self._context(instance, committed=True), value)
+        return _encryption().open(self._context(instance, committed=True), value)
 
     def _context(self, instance: Any, committed: bool = False) -> Context:
         """What binds the value: of the row as it will be written, or as it is in the database."""
@@ -200,9 +203,9 @@ def _id_text(instance: Any, column: str, committed: bool = False) -> str | None:
     return text
 
 
-def _keyring() -> Keyring:
-    """The keyring of the current application: never bound at import."""
-    return cast(Keyring, current_app.extensions["encryption"].keyring)
+def _encryption() -> AppEncryption:
+    """The current application's: no keyring is bound at import."""
+    return cast("AppEncryption", current_app.extensions["encryption"])
 
 
 def _committed(instance: Any, column: str) -> Any:

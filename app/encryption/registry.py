@@ -156,6 +156,12 @@ class KeyRegistry:
         newest_first = select(self.rotations).order_by(self.rotations.c.id.desc()).limit(1)
         return connection.execute(newest_first).mappings().first()
 
+    def last_proved_at(self, connection: Connection) -> datetime | None:
+        """When a rotation last ended with every value opened by the primary key alone; None if none ever did."""
+        finished = self.rotations.c.finished_at
+        proved = select(func.max(finished)).where(self.rotations.c.remaining == 0, self.rotations.c.unreadable == 0)
+        return connection.execute(proved).scalar()
+
     def count_values(self, connection: Connection, column: EncryptedColumn) -> dict[str | None, int]:
         """How many values of ``column`` are sealed under each key id, of all owners; None counts the empty ones.
 

@@ -36,9 +36,11 @@ class EncryptionError(Exception):
     """A stored value that cannot be opened. Names where it is and under which key, never what it holds.
 
     column: the encrypted attribute. row: primary key. key_id: id in the value, or None when it has none.
+    outcome: the reason in a word.
     """
 
     reason: str
+    outcome: str
 
     def __init__(self, context: Context, key_id: str | None = None) -> None:
         self.column, self.row, self.key_id = context.column, context.row, key_id
@@ -49,18 +51,25 @@ class UnknownKey(EncryptionError):
     """Sealed under a key that this process does not hold: its configuration is behind, the value is fine."""
 
     reason = "is sealed under a key that is not configured"
+    outcome = "unknown_key"
 
 
 class DoesNotOpen(EncryptionError):
     """Moved from another row, column or owner, altered, or corrupt."""
 
     reason = "does not open: moved, altered or corrupt"
+    outcome = "does_not_open"
 
 
 class NotSealed(EncryptionError):
     """Not in the format of a sealed value at all."""
 
     reason = "is not a sealed value"
+    outcome = "not_sealed"
+
+
+OPENED: Final = "opened"
+OPENING: Final = (OPENED, UnknownKey.outcome, DoesNotOpen.outcome, NotSealed.outcome)
 
 
 def seal(key: MasterKey, context: Context, plaintext: bytes) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 from apiflask import APIFlask
-from flask import Blueprint, g, request
+from flask import Blueprint, current_app, g, request
 from flask.typing import ResponseReturnValue
 
 from app.api_keys import authentication
@@ -48,6 +50,14 @@ def public() -> None:
 
 def phone_system() -> None:
     """A phone system with its webhook credentials. Which ones those are, the address says: the view asks for them."""
+
+
+def monitor() -> None:
+    """Whoever has METRICS_TOKEN, which gives nothing else: not a person, not a tenant's."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    given, expected = (hashlib.sha256(text.encode()).digest() for text in (token, current_app.config["METRICS_TOKEN"]))
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given, expected):
+        raise Unauthenticated("This needs the token for monitoring.")
 
 
 def any_role() -> None:

@@ -16,6 +16,7 @@ from app.identity import second_factor
 from app.identity.models import Membership, User
 from app.identity.service import TenantNeeded, canonical_email
 from app.identity.throttle import remove_expired
+from app.metrics.counted import counted
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
@@ -28,8 +29,11 @@ def record(account: str, refusal: Problem, subdomain: str | None = None) -> None
     subdomain: of the tenant that they named: if the account belongs to that, it is none of the others' business.
     """
     details = _account_details(account)
+    outcome = "wrong_password"
     if isinstance(refusal, second_factor.CodeRefused | TenantNeeded):  # the password was right
         details |= {"reason": refusal.reason}
+        outcome = refusal.outcome
+    counted().sign_ins.labels(outcome).inc()
     session = db.session()
     session.rollback()
     with system_scope():  # whose tenants they are is what is being found out
@@ -50,6 +54,7 @@ def record(account: str, refusal: Problem, subdomain: str | None = None) -> None
 def record_lock_out(account: str) -> None:
     """As :func:`record`, where there were too many attempts at that account: added up, and never stored before the
     answer, which takes as long whether or not there is such an account."""
+    counted().sign_ins.labels("locked_out").inc()
     details = tuple((_account_details(account) | {"reason": "too many attempts"}).items())
     session = db.session()
     session.rollback()

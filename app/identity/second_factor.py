@@ -40,11 +40,12 @@ _SIX_DIGITS: Final = re.compile(r"[0-9]{6}")
 
 
 class CodeRefused(Unauthenticated):
-    """The password was right, but not the code. ``reason``: for the audit trail."""
+    """The password was right, but not the code. ``reason``: for the audit trail; ``outcome``: for the metrics."""
 
     def __init__(self, detail: str, message: str, reason: str) -> None:
         super().__init__(detail, [{"field": "code", "message": message}])
         self.reason = reason
+        self.outcome = reason.replace(" ", "_")
 
 
 @dataclass(frozen=True, repr=False)

@@ -50,9 +50,11 @@ def account_of(email: str) -> str:
 
 
 class TenantNeeded(Invalid):
-    """The password was right, but does not tell to which of the user's tenants. ``reason``: for the audit trail."""
+    """The password was right, but does not tell to which of the user's tenants. ``reason``: for the audit trail;
+    ``outcome``: for the metrics."""
 
     reason: Final = "which tenant"
+    outcome: Final = "tenant_needed"
 
     def __init__(self) -> None:
         message = "you belong to several tenants: give the subdomain of one"
@@ -149,7 +151,9 @@ def _locked(statement: Select[Row]) -> Select[Row]:
 
 
 def _unchanged(user: User | None, verified: Verified) -> User:
-    if user is None or user.disabled_at is not None or user.password_hash != verified.password_hash:
+    if user is None or user.disabled_at is not None:
+        raise refused()
+    if (user.password_hash, user.signed_out_at) != (verified.password_hash, verified.signed_out_at):
         raise refused()
     return user
 
@@ -269,7 +273,7 @@ def create_user(
         session.commit()
     except IntegrityError:
         session.rollback()
-        raise Conflict("This user is a member of the tenant already.") from None
+        raise Conflict("This user is a member already.") from None
     return membership
 
 

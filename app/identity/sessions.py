@@ -25,6 +25,7 @@ from app.extensions import Model
 from app.identity.models import Membership, OneTimeToken, User, UserSession
 from app.identity.one_time import void_tokens
 from app.identity.trail import record_for_each_tenant
+from app.metrics.counted import counted
 from app.pagination import Listing, PageQuery
 from app.tenancy import system_scope
 
@@ -87,6 +88,8 @@ def start(
     except IntegrityError:
         session.rollback()
         raise _ended() from None
+    if continues is None:
+        counted().sign_ins.labels("signed_in").inc()
     return started
 
 
@@ -164,6 +167,7 @@ def set_authenticated(session: Session, session_id: UUID, details: Mapping[str, 
     session.execute(update(UserSession).where(UserSession.id == session_id).values(authenticated_at=now()))
     audit.record(session, "session.authenticated_again", object_id=session_id, details=details)
     session.commit()
+    counted().sign_ins.labels("proved_again").inc()
 
 
 def renew(session: Session, session_id: UUID, refresh_id: UUID) -> UserSession:

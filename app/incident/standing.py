@@ -29,7 +29,7 @@ _EVENTS = AuditEvent.metadata.tables[AuditEvent.__tablename__]
 
 @dataclass(frozen=True)
 class Standing:
-    """jwt_seen_at, primary_seen_at: when the database first saw the key that is configured; None: it has not yet.
+    """jwt_seen_at: when the database first saw the JWT secret that is configured; None: it has not yet.
     jwt_before: the JWT secret before this one. others: registered master keys that are not the primary one."""
 
     isolated_at: datetime
@@ -51,19 +51,23 @@ class Standing:
         if not self.jwt_is_new:
             why = "since when it is in use is not known" if self.jwt_seen_at is None else f"it was in use before {when}"
             lines.append(
-                f"JWT_SECRET_KEY={self.jwt_id} is not new: {why}. Make another: python generate_keys.py --only jwt"
+                f"JWT_SECRET_KEY, whose id is {self.jwt_id}, is not new: {why}. "
+                "Make another: python generate_keys.py --only jwt"
             )
         if self.jwt_fallbacks or not self.jwt_is_new:
             lines.append(
                 "JWT_SECRET_KEY_FALLBACKS must be empty: what an old secret has signed must not count any more."
             )
         if not self.primary_is_new:
-            lines += [
-                f"ENCRYPTION_KEY={self.primary_id} is not new: it was in use before {when}. "
-                "Make another: python generate_keys.py --only encryption",
-                f"ENCRYPTION_KEY_FALLBACKS must have {', '.join(dict.fromkeys((self.primary_id, *self.others)))}, "
-                "which what is stored needs until it is sealed anew.",
-            ]
+            lines.append(
+                f"ENCRYPTION_KEY, whose id is {self.primary_id}, is not new: it was in use before {when}. "
+                "Make another: python generate_keys.py --only encryption"
+            )
+            needed = ", ".join(dict.fromkeys((self.primary_id, *self.others)))
+            lines.append(
+                "ENCRYPTION_KEY_FALLBACKS must have what is needed until everything is sealed anew: the keys with the "
+                f"ids {needed}."
+            )
         return lines
 
 

@@ -19,7 +19,7 @@ from app.limits import counting
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-OVER_BUDGET: Final = "The tenant has used up what its requests may cost in a minute: wait before trying again."
+OVER_BUDGET: Final = "Your organisation has used up what its requests may cost in a minute: wait before trying again."
 
 
 def init_app(app: Flask, units: int) -> None:
@@ -48,5 +48,5 @@ def spend_for(tenant_id: UUID) -> None:
     if units := cost_of(request.endpoint or ""):
         budget: RateLimitItem = current_app.extensions["tenant_budget"]
         # Deliveries have as much for themselves: whatever people and programs ask for, no call record is lost by it.
-        purse = "DELIVERIES" if request.path.startswith("/hooks/") else "API"
+        purse = "TENANT_DELIVERIES" if request.path.startswith("/hooks/") else "TENANT_API"
         counting.spend(budget, units, purse, str(tenant_id), refusal=OVER_BUDGET)

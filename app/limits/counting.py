@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from app.errors import TooManyRequests
 from app.limits.limit import Limit
+from app.metrics.counted import counted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,7 +75,10 @@ def check(limit: Limit, *whose: str, refusal: str = TOO_MANY_REQUESTS) -> None:
 
 
 def spend(item: RateLimitItem, units: int, *whose: str, refusal: str) -> None:
-    """Count several at once, in one question to the storage. Raises :class:`~app.errors.TooManyRequests`."""
+    """Count several at once, in one question to the storage. ``whose`` begins with the name of the limit.
+
+    Raises :class:`~app.errors.TooManyRequests`.
+    """
     if not rate_limiter().hit(item, *whose, cost=units):
         raise _too_many(item, *whose, refusal=refusal)
 
@@ -118,5 +122,6 @@ def _count_request() -> None:
 
 
 def _too_many(item: RateLimitItem, *whose: str, refusal: str) -> TooManyRequests:
+    counted().limits_exceeded.labels(whose[0]).inc()  # which limit it is; who it is comes after that
     reset = rate_limiter().get_window_stats(item, *whose).reset_time
     return TooManyRequests(refusal, retry_after=max(1, round(reset - time.time())))

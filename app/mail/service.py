@@ -20,7 +20,7 @@ from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from flask import Flask, current_app
-from sqlalchemy import delete, event, func, select
+from sqlalchemy import Connection, delete, event, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -106,6 +106,24 @@ def overview(session: Session) -> Overview:
     problems = select(Mail).where(Mail.reason.is_not(None), Mail.state != MailState.SENT)
     newest_first = problems.order_by(Mail.created_at.desc(), Mail.id).limit(PROBLEMS_SHOWN)
     return Overview(counts, oldest, list(session.scalars(newest_first)))
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """How many mails wait, were refused or given up, by state; and since when the oldest waits."""
+
+    counts: dict[str, int]
+    oldest_queued_at: datetime | None
+
+
+def unsent(connection: Connection) -> Unsent:
+    """What a monitor wants to know every few seconds: it leaves out those that were sent, which may be many."""
+    states = [state.value for state in MailState if state is not MailState.SENT]
+    counted = select(Mail.state, func.count()).where(Mail.state.in_(states)).group_by(Mail.state)
+    oldest = select(func.min(Mail.created_at)).where(Mail.state == MailState.QUEUED)
+    counts = dict.fromkeys(states, 0)
+    counts.update(connection.execute(counted).all())
+    return Unsent(counts, connection.execute(oldest).scalar())
 
 
 @event.listens_for(db.session, "after_commit")

@@ -172,7 +172,7 @@ class TestSecondFactor:
             patch.setitem(app.extensions, "rates", rates)
             page = alice_visits.send(page, "Switch it on", 422, code="000000")
             page = alice_visits.send(page, "Switch it on", 429, code=pyotp.TOTP(secret).now())
-        assert re.search(r"Too many attempts to sign in to this account.* Try again in \d+ minutes\.", page.messages)
+        assert re.search(r"Too many wrong codes of this account.* Try again in \d+ minutes\.", page.messages)
         assert page.soup.find(id="totp-secret").get_text() == secret
         assert page.soup.find("img", class_="qr")
         assert alice_visits.send(page, "Switch it on", code=pyotp.TOTP(secret).now()).title == "Your recovery codes"
@@ -297,7 +297,7 @@ class TestLeaving:
 
     def test_the_last_owner_stays(self, alice_visits):
         page = alice_visits.send(alice_visits.open("/account/leave"), "Leave Acme", 422)
-        assert page.messages == "This is the tenant's last owner: make somebody else an owner first."
+        assert page.messages == "This is the organisation's last owner: make somebody else an owner first."
 
 
 class TestTenants:

@@ -67,7 +67,7 @@ def fill_in_while(visitor, refused, status):
     form = visitor.open("/phone-systems/new")
     with refused:
         page = visitor.send(form, "Save", status, **TYPED)
-        assert "What you have typed is kept, except secrets" in page.text
+        assert "Your form is kept, except secrets" in page.text
         assert "hunter2" not in page.response.text
         page = visitor.send(page, "Show the form again", status)  # once more, too early
     again = visitor.send(page, "Show the form again")
@@ -115,6 +115,14 @@ def test_what_was_typed_is_kept_on_pages_of_everybody_too(app, visitor, monkeypa
         page = visitor.send(page, "Send the link", 429, email=CANARY)
         assert page.soup.find("script", string=True) is None
     assert visitor.send(page, "Show the form again").values("Send the link")["email"] == CANARY
+
+
+def test_what_another_site_made_up_is_not_offered_as_typed(app, visitor, monkeypatch):
+    monkeypatch.setitem(app.extensions, "rates", app.extensions["rates"] | {Limit.API: parse("1 per hour")})
+    for site, is_kept in (("same-origin", True), ("cross-site", False)):
+        visitor.client.get("/sign-in")
+        answer = visitor.client.post("/sign-up", data={"email": "eve@evil.example"}, headers={"Sec-Fetch-Site": site})
+        assert (answer.status_code, "eve@evil.example" in answer.text) == (429, is_kept)
 
 
 def test_a_form_of_somebody_else_is_not_shown_again(alice_visits, bob, app, monkeypatch):

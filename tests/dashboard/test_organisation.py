@@ -75,6 +75,9 @@ def test_owners_and_admins_see_the_page_and_nobody_else_does(app, visitor, alice
     ("typed", "field", "said"),
     [
         ({"name": " "}, "name", "Please fill this in."),
+        ({"name": "\u00a0\u2003"}, "name", "Please fill this in."),
+        ({"name": "\u200b"}, "name", "This must contain something that can be seen."),
+        ({"name": "Acme\u202e"}, "name", "This must not contain characters that turn the direction of writing."),
         ({"name": "x" * 256}, "name", "This is too long: at most 255 characters."),
         ({"name": "Acme\u2028Ltd"}, "name", "This must not contain control characters or line separators."),
         ({"time_zone": ""}, "time_zone", "Please fill this in."),

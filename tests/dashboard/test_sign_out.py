@@ -69,5 +69,6 @@ def test_without_the_database_the_cookie_goes_and_the_page_says_what_is_left(
     assert "You are signed out in this browser. The session could not be ended" in page.text
     assert "hunter2" not in answer.text
     assert answer.headers["Clear-Site-Data"] == '"cache"'
+    assert "Retry-After" not in answer.headers  # without the cookie a second attempt would seem to succeed
     assert not is_ended(app, alice)
     assert alice_visits.open("/overview").title == "Sign in"

@@ -112,6 +112,13 @@ def planted(well_kept, fault, remedy):
             for power, word in (("SUPERUSER", "superuser"), ("BYPASSRLS", "BYPASSRLS"))
         ),
         (
+            "ALTER ROLE {login} CONNECTION LIMIT 10",
+            "ALTER ROLE {login} CONNECTION LIMIT -1",
+            "database, room",
+            State.WARNING,
+            "which has 10 for this login",
+        ),
+        (
             "ALTER TABLE calls DISABLE ROW LEVEL SECURITY",
             "ALTER TABLE calls ENABLE ROW LEVEL SECURITY",
             "tenants",
@@ -242,7 +249,7 @@ def test_mails_that_wait_and_events_without_a_seal_are_found(settings, well_kept
             well_kept.execute(
                 "UPDATE mails SET created_at = created_at - interval '2 hours'",
                 "ALTER TABLE audit_events DISABLE TRIGGER USER",
-                "UPDATE audit_events SET occurred_at = occurred_at - interval '25 hours'",
+                "UPDATE audit_events SET occurred_at = occurred_at - interval '49 hours'",
                 "ALTER TABLE audit_events ENABLE TRIGGER USER",
             )
             assert set(not_ok(examined_app(app, settings))) == {"mail", "audit trail"}

@@ -19,6 +19,7 @@ from app.credentials.service import api_credentials, attention
 from app.dashboard import local_time
 from app.dashboard.connection_kinds import ConnectionForm, Kind
 from app.dashboard.connections import add_changes, creation
+from app.dashboard.days import ZonedForm
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
 from app.dashboard.rendering import local_zone, zone_name
@@ -33,7 +34,7 @@ pages = pages_of("api_credentials_pages", "/api-credentials")
 TWICE: Final = "Clocks are put back that night, and show the time at which it expires twice: the earlier one was taken."
 
 
-class ApiCredentialForm(ConnectionForm):
+class ApiCredentialForm(ZonedForm, ConnectionForm):
     PLAIN = ("name", "provider", "expires_at")
 
     name = StringField("Name", [needed()], description="For people to tell it from others, such as Transcription.")

@@ -13,7 +13,7 @@ from wtforms.widgets import DateInput
 
 from app.api_keys import service
 from app.api_keys.schemas import ApiKeyIn
-from app.dashboard.days import start_of_day
+from app.dashboard.days import ZonedForm, start_of_day
 from app.dashboard.forms import Form, needed, note, warn
 from app.dashboard.once import OnceForm
 from app.dashboard.pages import page_query, page_with, pages_of
@@ -44,7 +44,7 @@ EXPIRIES: Final = {
 }
 
 
-class ApiKeyForm(OnceForm):
+class ApiKeyForm(ZonedForm, OnceForm):
     name = StringField("Name", [needed()], description="What uses it, such as the wallboard in the hall.")
     role = RadioField("What it may do", choices=ROLES, validate_choice=False)
     expiry = SelectField("Stops working", [needed()], choices=EXPIRIES)

@@ -57,7 +57,7 @@ def send_out() -> ResponseReturnValue:
 class LeftOpen(Unavailable):
     """The browser has forgotten the session, which the database could not end."""
 
-    headers = MappingProxyType({**Unavailable.headers, **FORGET_PAGES})
+    headers = MappingProxyType(FORGET_PAGES)  # not when to try again: without the cookie it would seem to succeed
 
     def __init__(self) -> None:
         super().__init__(
