@@ -114,6 +114,7 @@ def rotate_all(isolated_at: datetime, yes: bool, workers: int, as_json: bool) ->
         standing = _look(settings, engine, isolated_at)
         if lines := standing.to_configure():
             _hand_over(["Nothing was changed. Configure this, for every process:", *lines], as_json)
+        _warn_of_sign_ins(standing)
         if standing.others or not standing.primary_is_known or not _is_signed_out(standing):
             _confirm(standing, yes)
             _sign_everybody_out(engine, standing)
@@ -146,6 +147,20 @@ def _is_signed_out(standing: Standing) -> bool:
     is_done = is_signed_out(db.session(), standing)
     db.session.rollback()  # on SQLite it keeps everybody else from writing, the rotation too
     return is_done
+
+
+def _warn_of_sign_ins(standing: Standing) -> None:
+    """A time long before the service was isolated would make known keys look new, such as those of a rotation since."""
+    until = standing.jwt_seen_at or now()
+    begun = sessions.count_begun(db.session(), standing.isolated_at, until)
+    db.session.rollback()
+    if begun:
+        click.echo(
+            f"{begun} {'session' if begun == 1 else 'sessions'} began after that time and before the new JWT secret "
+            "was in use, so the service was not isolated by then. If the time is wrong, run this again with the right "
+            "one: a key that was in use while others could read it is not new.",
+            err=True,
+        )
 
 
 def _hand_over(lines: list[str], as_json: bool) -> NoReturn:

@@ -259,6 +259,12 @@ def any_from_before(session: Session, moment: datetime) -> bool:
     return any(session.scalars(found.limit(1)).first() is not None for found in (begun, there_then))
 
 
+def count_begun(session: Session, since: datetime, until: datetime) -> int:
+    """How many sessions began from ``since`` on and before ``until``. In the system's scope."""
+    begun = select(func.count()).select_from(UserSession)
+    return session.execute(begun.where(UserSession.started_at >= since, UserSession.started_at < until)).scalar_one()
+
+
 _SESSIONS, _MEMBERSHIPS, _USERS, _TENANTS = (
     Model.metadata.tables[name] for name in ("sessions", "memberships", "users", "tenants")
 )

@@ -123,6 +123,16 @@ def test_a_key_that_was_rotated_before_the_service_was_isolated_is_not_new(world
     assert f"JWT_SECRET_KEY, whose id is {jwt_id(world.during)}, is not new" in result.stdout
 
 
+def test_sign_ins_after_the_time_say_that_the_service_was_not_isolated_then(world, app, bob):
+    """As with the time when the incident began, and a rotation of both keys since."""
+    with in_database(app):
+        membership = db.session.scalars(select(Membership).where(Membership.user_id == bob.user_id)).one()
+        sessions.start(db.session(), membership, None, "tests")
+    result = world.run(world.during, "--yes")
+    assert "1 session began after that time and before the new JWT secret was in use" in result.stderr
+    assert "1 session began after that time" in world.run(world.after).stderr
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_each_half_that_is_missing_is_asked_for_alone(world):
     fallback = replace(world.during, jwt_secret_key_fallbacks=(world.before.jwt_secret_key,))
