@@ -9,9 +9,9 @@ from typing import Any, Final
 from flask import url_for
 
 from app.credentials.service import SENTENCES as OF_API_CREDENTIALS
+from app.dashboard.connected import Connections, name_of
 from app.dashboard.navigation import address_of
 from app.dashboard.rendering import plural
-from app.dashboard.connected import Connections, name_of
 from app.identity.models import Membership
 from app.payments.service import SENTENCES as OF_PAYMENT_ACCOUNTS
 from app.phone_systems.attention import NEW

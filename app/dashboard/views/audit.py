@@ -17,12 +17,12 @@ from app.audit import actions, service
 from app.audit.models import AuditEvent
 from app.audit.schemas import AuditQuery
 from app.credentials.service import api_credentials
+from app.dashboard.connected import name_in, name_of
 from app.dashboard.days import chosen_time
 from app.dashboard.forms import Filters
 from app.dashboard.navigation import address_of
 from app.dashboard.pages import page_query, pages_of
 from app.dashboard.rendering import show_time
-from app.dashboard.connected import name_in, name_of
 from app.extensions import db
 from app.identity.access import current_tenant_id
 from app.integrations.service import Integrations

@@ -10,9 +10,9 @@ from flask.typing import ResponseReturnValue
 from app.calls.statistics import Overview, overview
 from app.dashboard.attention import points
 from app.dashboard.chart import long, volume_chart
+from app.dashboard.connected import connections_of
 from app.dashboard.pages import pages_of
 from app.dashboard.rendering import local_zone
-from app.dashboard.connected import connections_of
 from app.dashboard.tiles import tiles
 from app.database import now
 from app.extensions import db

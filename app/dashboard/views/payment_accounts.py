@@ -9,11 +9,11 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from wtforms import SelectField, StringField
 
+from app.dashboard.connected import PROVIDERS, name_of
 from app.dashboard.connection_kinds import ConnectionForm, Kind
 from app.dashboard.connections import add_changes, creation
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
-from app.dashboard.connected import PROVIDERS, name_of
 from app.extensions import db
 from app.identity.access import current_tenant_id
 from app.limits.budget import costs
