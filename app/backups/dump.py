@@ -66,6 +66,8 @@ class _Dump:
         line = self._file.readline(MAXIMUM_LINE)
         if len(line) == MAXIMUM_LINE:
             raise Damaged("The backup has a line of more than 32 MiB, which no dump of AudiaPro has: it is damaged.")
+        if line and not line.endswith(b"\n"):
+            raise CutOff
         return line.rstrip(b"\r\n") if line else None
 
     def _read_table(self, match: re.Match[str]) -> None:

@@ -22,7 +22,7 @@ CHUNK: Final = 1024 * 1024
 _HEAD: Final = 512
 
 _GZIP: Final = b"\x1f\x8b"
-_ARCHIVES: Final = {b"PGDMP": "custom format", b"toc.dat\0": "tar format"}
+_ARCHIVE: Final = b"PGDMP"
 _SQL: Final = b"-- PostgreSQL database dump"
 _AGE: Final = (b"age-encryption.org/", b"-----BEGIN AGE")
 _OPENPGP: Final = (b"-----BEGIN PGP", b"\x84", b"\x85", b"\x8c", b"\xc1", b"\xc3")  # RFC 9580, section 4.2
@@ -49,9 +49,8 @@ def read(file: IO[bytes], path: Path | None, begin: Begin, contents: Contents, o
 
 def _read(stream: io.BufferedReader, path: Path | None, begin: Begin, contents: Contents) -> None:
     head = _head(stream)
-    archive = next((words for magic, words in _ARCHIVES.items() if head.startswith(magic)), None)
-    if archive is not None:
-        contents.kind = f"PostgreSQL dump, {archive}"
+    if head.startswith(_ARCHIVE):
+        contents.kind = "PostgreSQL dump, custom format"
         _read_archive(stream, begin, contents)
     elif head.startswith(sqlite_file.MAGIC):
         contents.kind = "SQLite database"
@@ -72,6 +71,11 @@ def _what_else(head: bytes) -> str:
         return (
             "This seems to be encrypted: decrypt it on the way, as in "
             "`age --decrypt --identity backup-key.txt FILE | flask backup check -`."
+        )
+    if head.startswith(b"toc.dat\0"):  # which pg_restore waits for ever to end, if it is cut off
+        return (
+            "This is pg_dump's tar format: use the custom format, or unpack it on the way, as in "
+            "`pg_restore --file=- FILE | flask backup check -`."
         )
     if head.startswith(_COMPRESSED):
         return "This is compressed: unpack it on the way, as in `zstd -dc FILE | flask backup check -`."
