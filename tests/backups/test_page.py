@@ -160,6 +160,7 @@ def lose_server(administrator: psycopg.Connection) -> None:
         administrator.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(role))
 
 
+@pytest.mark.timeout(300)
 def test_a_lost_server_comes_back_from_a_backup_of_before_a_rotation(
     postgres: PostgresClient, administrator: psycopg.Connection, tmp_path: Path
 ):
@@ -226,6 +227,7 @@ def test_a_lost_server_comes_back_from_a_backup_of_before_a_rotation(
     assert sorted(recovered) == sorted(secret for pair in before["secrets"] for secret in pair if secret is not None)
 
 
+@pytest.mark.timeout(300)
 def test_an_sqlite_database_comes_back_with_a_key_that_is_retired_in_it(migrated_sqlite: Path, tmp_path: Path):
     first, second = new_key(), new_key()
     operator = Operator(tmp_path, f"sqlite:///{tmp_path / 'audiapro.db'}")
@@ -266,7 +268,7 @@ def test_an_sqlite_database_comes_back_with_a_key_that_is_retired_in_it(migrated
 
 def test_a_backup_that_fails_halfway_leaves_the_old_ones(tmp_path: Path):
     """No database server: neither is anything removed, nor is there a new file that looks like a backup."""
-    operator = Operator(tmp_path, "sqlite://")
+    operator = Operator(tmp_path, f"sqlite:///{tmp_path}/none.db")
     operator.follow("Encrypted at rest")
     old = operator.backups / "audiapro-20200101T000000Z.dump.age"
     old.touch()
@@ -278,7 +280,7 @@ def test_a_backup_that_fails_halfway_leaves_the_old_ones(tmp_path: Path):
 
 
 def test_an_encrypted_backup_that_was_cut_off_is_no_backup(dumps, tmp_path: Path):
-    operator = Operator(tmp_path, "sqlite://")
+    operator = Operator(tmp_path, f"sqlite:///{tmp_path}/none.db")
     operator.configure(dumps.sample.new, dumps.sample.old)
     operator.follow("Encrypted at rest")
     file = operator.backups / "audiapro-20260101T000000Z.dump.age"
