@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import deliveries, pages, requests, rotation, startup
+from bench import backup, deliveries, pages, requests, rotation, startup
 from bench.report import Table
 from tests.servers import Postgres
 
@@ -20,6 +20,7 @@ SECTIONS: dict[str, Callable[[Postgres], list[Table]]] = {
     "requests": requests.measure,
     "pages": pages.measure,
     "rotation": rotation.measure,
+    "backup": backup.measure,
 }
 
 

@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/troubleshooting.md").read_text()
-FOLDERS = ["audit", "identity", "limits", "tenants"]
+FOLDERS = ["audit", "backups", "identity", "limits", "tenants"]
 # Where messages come from: the calls and statements whose first literal is what the operator reads.
-SOURCES = ["app/config.py", "app/key_checks.py", "app/cli/encryption.py", "app/cli/rotation.py"]
+SOURCES = ["app/config.py", "app/key_checks.py", "app/cli/backup.py", "app/cli/encryption.py", "app/cli/rotation.py"]
 SOURCES += ["app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
 SOURCES += ["app/errors.py", "app/startup.py", "app/web.py"]
 SOURCES += ["app/mail_checks.py", "app/mail/resend.py", "app/mail/service.py"]
@@ -18,6 +18,7 @@ SOURCES += ["app/origins.py"]
 SOURCES += [str(path.relative_to(ROOT)) for name in FOLDERS for path in sorted((ROOT / "app" / name).glob("*.py"))]
 RAISING = {
     "Conflict",
+    "Damaged",
     "Forbidden",
     "KeyNotChanged",
     "NotSent",

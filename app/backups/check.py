@@ -86,6 +86,8 @@ class RowChecker:
         self._schemas: dict[str, str] = {}
 
     def __call__(self, schema: str, table: str, columns: Sequence[str]) -> Take | None:
+        if table not in self._columns and table not in _NEEDED:
+            return None
         if self._schemas.setdefault(table, schema) != schema:
             self.rows.ambiguous.add(table)
         position = {name: number for number, name in enumerate(columns)}

@@ -69,7 +69,7 @@ class ReadingProgress(ProgressLine):
     def line(self, rate: float) -> str:
         of = f" of {self.total / MEGABYTE:.0f}" if self.total else ""
         left = f", {max(0, self.total - self.done) / rate:.0f} s left" if self.total and rate else ""
-        return f"{self.done / MEGABYTE:.0f}{of} MB read, {rate / MEGABYTE:.0f} MB a second{left}"
+        return f"{self.done / MEGABYTE:.0f}{of} MB read{left}"
 
 
 @contextmanager
@@ -147,5 +147,5 @@ def _print(report: Report) -> None:
 def _ago(moment: datetime | None) -> str:
     hours = (datetime.now(UTC) - (moment or datetime.now(UTC))).total_seconds() / 3600
     if hours < 1:
-        return "in the last hour"
+        return "just now"
     return f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"

@@ -174,7 +174,7 @@ def test_it_is_told_for_people(dumps: Dumps, check, tmp_path):
     assert (result.exit_code, result.stderr) == (0, "")
     kind, *columns, _, verdict = result.stdout.splitlines()
     assert re.fullmatch(
-        r"PostgreSQL dump, custom format; migration \d{4}; newest audit event: \S+Z \(.* (hour|ago)\)", kind
+        r"PostgreSQL dump, custom format; migration \d{4}; newest audit event: \S+Z \((just now|.* ago)\)", kind
     )
     assert "payment_accounts.client_secret: 1 under " + sample.new.id + ", 0 empty" in columns
     assert f"key {sample.old.id}: 2 values; configured, registered" in columns
