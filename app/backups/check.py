@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -67,11 +68,13 @@ class Rows:
         return sorted(key_id for key_id in found if key_id is not None and key_id != NO_KEY_ID)
 
     def newest_event_at(self) -> datetime | None:
-        """When the newest event took place, by its UUIDv7."""
+        """When the newest event took place, by its UUIDv7; None if that is none, or of a time that cannot be."""
         digits = self.newest_event.replace("-", "")
         if re.fullmatch(r"[0-9a-f]{12}7[0-9a-f]{19}", digits) is None:
             return None
-        return datetime.fromtimestamp(int(digits[:12], 16) / 1000, UTC)
+        with suppress(ValueError, OverflowError):
+            return datetime.fromtimestamp(int(digits[:12], 16) / 1000, UTC)
+        return None
 
 
 class RowChecker:

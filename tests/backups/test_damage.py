@@ -109,6 +109,12 @@ def test_what_stands_in_place_of_an_id_is_not_shown(dumps: Dumps, check, keys):
     assert (value["table"], value["row"]) == ("payment_accounts", "without an id")
 
 
+@pytest.mark.parametrize("event", [b"ffffffff-ffff-7fff-bfff-ffffffffffff", b"zzz"])
+def test_an_age_that_cannot_be_is_none(dumps: Dumps, check, keys, event):
+    found = check(keys, "-", re.sub(rb"(COPY public\.audit_events .*\n)[0-9a-f-]{36}", rb"\1" + event, dumps.make()))
+    assert (found["usable"], found["newest_event_at"]) == (True, None)
+
+
 def test_thousands_of_bad_values_are_counted_and_a_few_listed(dumps: Dumps, check, keys):
     row = re.search(rb"COPY public\.payment_accounts .*\n(.*\n)", dumps.make())[1]
     token = re.search(rb"v1:........:", row)[0]

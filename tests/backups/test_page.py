@@ -265,6 +265,18 @@ def test_an_sqlite_database_comes_back_with_a_key_that_is_retired_in_it(migrated
         start(app)
         assert stored(app) == before
 
+    # And if that key is lost: what it sealed is given up, and nothing else.
+    with service(url, new_key()) as app:
+        with pytest.raises(KeyRefused, match=f"flask encryption forget {first.id}"):
+            start(app)
+        (command,) = SECTIONS["The key is lost"]
+        forget = command.replace("LOST_ID", first.id).split()[1:]
+        told = app.test_cli_runner().invoke(args=forget, input=f"{first.id}\n")
+        assert told.exit_code == 0, told.output
+        assert len(re.findall(r"^tenant \S+ table phone_systems column \S+ row \S+$", told.stdout, re.MULTILINE)) == 3
+        start(app)
+        assert stored(app) == before | {"secrets": [(None, None), (None, None)]}
+
 
 def test_a_backup_that_fails_halfway_leaves_the_old_ones(tmp_path: Path):
     """No database server: neither is anything removed, nor is there a new file that looks like a backup."""
