@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 from app.backups.reading import Begin, Contents, CutOff, Damaged, Take
 
 MAXIMUM_LINE: Final = 32 * 1024 * 1024  # bytes; a request has at most one MiB, and a row a few secrets
+_TOO_LONG: Final = "The backup has a line of more than 32 MiB, which no dump of AudiaPro has: it is damaged."
 
 _NAME: Final = r'(?:"(?:[^"]|"")+"|[^\s.,()";]+)'
 _TABLE: Final = rf"(?:(?P<schema>{_NAME})\.)?(?P<table>{_NAME})"
@@ -65,7 +66,7 @@ class _Dump:
         """The next line without its end, whichever that is; None at the end of the file."""
         line = self._file.readline(MAXIMUM_LINE)
         if len(line) == MAXIMUM_LINE:
-            raise Damaged("The backup has a line of more than 32 MiB, which no dump of AudiaPro has: it is damaged.")
+            raise Damaged(_TOO_LONG)
         if line and not line.endswith(b"\n"):
             raise CutOff
         return line.rstrip(b"\r\n") if line else None
@@ -118,8 +119,10 @@ class _Dump:
         parts, quotes = [text], text.count("'")
         size = len(text)
         while quotes % 2 or not any(parts):
-            if (line := self._line()) is None or size > MAXIMUM_LINE:
+            if (line := self._line()) is None:
                 raise CutOff
+            if size > MAXIMUM_LINE:
+                raise Damaged(_TOO_LONG)
             parts.append(line.decode("latin-1"))
             quotes += parts[-1].count("'")
             size += len(line)

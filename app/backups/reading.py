@@ -22,7 +22,7 @@ class Damaged(Exception):
 
 
 class CutOff(Damaged):
-    """A backup ends before its end."""
+    """A backup ends before its end. Raised at its end alone: nothing of it is left to be read."""
 
     def __init__(self) -> None:
         super().__init__("The backup ends before its end: it was cut off.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -106,7 +107,7 @@ def _read_archive(archive: BinaryIO, begin: Begin, contents: Contents) -> None:
         try:
             try:
                 dump.read(text, begin, contents)
-            except CutOff:
+            except CutOff:  # it has nothing more to say on this side: perhaps on the other
                 if not process.wait():
                     raise
             if process.wait():
@@ -122,7 +123,8 @@ def _read_archive(archive: BinaryIO, begin: Begin, contents: Contents) -> None:
 
 
 def _complaint(said: bytes) -> str:
-    reason = said.decode("ascii", "replace").partition("\n")[0].removeprefix("pg_restore: ").removeprefix("error: ")
+    line = said.partition(b"\n")[0].removeprefix(b"pg_restore: ").removeprefix(b"error: ")
+    reason = re.sub(r"[^ -~]", "?", line.decode("latin-1"))
     return f"pg_restore cannot read it to its end ({reason}): it is cut off, damaged, or of a newer pg_dump."
 
 
