@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import MetaData
+from sqlalchemy import Column, MetaData, Uuid
 
 from app.backups.reading import Take
 from app.encryption import sealed
@@ -120,9 +120,8 @@ class RowChecker:
             if lacking := {column.name for column in (entry.storage, *ids)} - position.keys():
                 self.rows.missing_columns |= {f"{entry.table.name}.{name}" for name in lacking}
                 continue
-            owner = None if entry.owner is None else position[entry.owner.name]
-            counts = self.rows.values[entry.name]
-            places.append((entry, position[entry.storage.name], owner, position[entry.row.name], counts))
+            owner, row_id = _id_of(entry.owner, position), _id_of(entry.row, position)
+            places.append((entry, position[entry.storage.name], owner, row_id, self.rows.values[entry.name]))
 
         def take(row: Sequence[str | None]) -> None:
             self.rows.users += counts_users
@@ -131,11 +130,8 @@ class RowChecker:
                 if value is None:
                     counts[None] += 1
                     continue
-                context = Context(
-                    entry.name, PLATFORM if owner is None else _canonical(row[owner]), _canonical(row[row_id])
-                )
                 try:
-                    sealed.open(self._keyring, context, value)
+                    sealed.open(self._keyring, Context(entry.name, owner(row), row_id(row)), value)
                 except sealed.EncryptionError as error:
                     self._list(entry, error, counts)
                 else:
@@ -177,8 +173,16 @@ def _is_revision(text: str) -> bool:
     return _REVISION.fullmatch(text) is not None
 
 
-def _canonical(text: str | None) -> str:
-    """An id as values are bound to it. SQLite keeps UUIDs as 32 hex digits."""
-    if text is not None and len(text) == 32:
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    return text or ""
+def _id_of(column: Column[Any] | None, position: dict[str, int]) -> Callable[[Sequence[str | None]], str]:
+    """What gives the id of a row as values are bound to it: that of the platform where there is no column for it."""
+    if column is None:
+        return lambda row: PLATFORM
+    at = position[column.name]
+    if isinstance(column.type, Uuid):
+        return lambda row: _canonical(row[at] or "")
+    return lambda row: row[at] or ""
+
+
+def _canonical(uuid: str) -> str:
+    """With dashes. SQLite keeps 32 hex digits."""
+    return f"{uuid[:8]}-{uuid[8:12]}-{uuid[12:16]}-{uuid[16:20]}-{uuid[20:]}" if len(uuid) == 32 else uuid
