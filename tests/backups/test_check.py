@@ -1,4 +1,4 @@
-"""The rows of models that the service does not have, or not yet: history tables, other owners, names as primary keys."""
+"""Models that the service does not have, or not yet: history tables, other owners, names as primary keys."""
 
 import io
 import secrets
