@@ -50,6 +50,8 @@ COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-
 
 lock: .venv/installed-dev
 	@$(COMPILE) $(ARGS) requirements.in -o requirements.txt
+	@$(COMPILE) $(ARGS) requirements-aws.in -o requirements-aws.txt
+	@$(COMPILE) $(ARGS) requirements-vault.in -o requirements-vault.txt
 	@$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
 
 clean:

@@ -15,6 +15,7 @@ from app.cli.accounts import commands as account_commands
 from app.cli.audit import commands as audit_commands
 from app.cli.backup import commands as backup_commands
 from app.cli.develop import commands as development_commands
+from app.cli.doctor import commands as doctor_commands
 from app.cli.encryption import commands as encryption_commands
 from app.cli.mail import commands as mail_commands
 from app.cli.rotation import commands as rotation_commands
@@ -37,6 +38,7 @@ from app.tenants.invitations_api import acceptance
 from app.tenants.invitations_api import api as invitations_api
 from app.tenants.secrets_api import api as encryption_api
 from app.tenants.sign_up_api import api as sign_up_api
+from app.tenants.tenant_api import api as tenant_api
 
 MAXIMUM_BODY_BYTES = 1024 * 1024
 
@@ -54,6 +56,7 @@ BLUEPRINTS = (
     (password_reset, access.public),
     (verify_email, access.public),
     (sign_up_api, access.public),
+    (tenant_api, access.any_role),
     (members_api, access.signed_in),
     (invitations_api, access.signed_in_owner_or_admin),
     (acceptance, access.public),
@@ -74,6 +77,7 @@ COMMANDS = (
     audit_commands,
     backup_commands,
     development_commands,
+    doctor_commands,
     encryption_commands,
     mail_commands,
     rotation_commands,
@@ -112,6 +116,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         SIGN_UP_OPEN=settings.sign_up_open,
         MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
     )
+    app.extensions["settings"] = settings
     errors.init_app(app)
     extensions.db.init_app(app)
     tenancy.init_app(app, extensions.db)

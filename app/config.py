@@ -6,46 +6,31 @@ once. No message repeats a value: a report may go into a log, whatever was put i
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import shlex
-import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, Final, Literal, NamedTuple
+from typing import IO, Any, Final, Literal
 
 import click
-from dotenv import dotenv_values, find_dotenv
+from dotenv import find_dotenv
 from limits import RateLimitItem
 
 from app.encryption.keyring import Keyring
-from app.key_checks import check_keys, keys_of, remedy
+from app.key_checks import check_keys, keys_of
 from app.limits.limit import DEFAULT_BUDGET, Limit, check_rates, default_rates, rates_of
 from app.mail_checks import check_mail
 from app.origins import check_origins, split_origins
+from app.secret_sources import PATIENCE, Patience
 from app.url_checks import check_urls, database_url
+from app.variables import Findings, Variable, read
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: nothing will get better by starting again
-
-
-class Variable(NamedTuple):
-    """One variable: its name, what it means in a sentence, and the default as one would write it down."""
-
-    name: str
-    meaning: str
-    default: str | None = None
-    secret: bool = False
-    required: bool = False
-
-    @property
-    def file_name(self) -> str:
-        """The variable that may name a file with the value instead. Only secrets have it."""
-        return f"{self.name}_FILE"
+EXIT_UNAVAILABLE: Final = 1  # something that is needed does not answer: starting again may help
 
 
 VARIABLES: Final = (
@@ -64,6 +49,7 @@ VARIABLES: Final = (
     Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
     Variable("SESSION_IDLE_EXPIRES", "Seconds after which an unused sign-in ends.", "86400"),
     Variable("SIGNUP", "Whether anybody can sign up for a tenant: open or closed.", "open"),
+    Variable("KEY_MAX_AGE_DAYS", "Days after which `flask doctor` asks for new keys.", "180"),
     Variable("AUDIT_RETENTION_DAYS", "Days after which sealed audit events are removed.", "365"),
     Variable("RESEND_API_KEY", "Key of the mail provider, Resend. Without it no mail is sent.", secret=True),
     Variable("RESEND_FROM_EMAIL", "Who mail is from: an address of a domain that is verified at Resend."),
@@ -80,7 +66,7 @@ Environment = Literal["production", "development"]
 class ConfigurationError(click.ClickException):
     """The configuration cannot be used. ``problems`` are sentences that say what to do; none contains a value.
 
-    A ``flask`` command that it reaches ends with the report and status 78, instead of a traceback.
+    A ``flask`` command that it reaches ends with the report and ``exit_code``, instead of a traceback.
     """
 
     exit_code = EXIT_CONFIG
@@ -98,9 +84,18 @@ class ConfigurationError(click.ClickException):
         click.echo(str(self), file=file or sys.stderr)
 
 
+class SecretsUnavailable(ConfigurationError):
+    """Nothing is wrong but that stores of secrets do not answer, which may pass."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
 @dataclass(frozen=True, repr=False)
 class Settings:
-    """The configuration after every check. Database URLs are SQLAlchemy's; ``warnings`` are for the operator."""
+    """The configuration after every check. Database URLs are SQLAlchemy's; ``warnings`` are for the operator.
+
+    origins: by name of a secret variable the kinds of places that it came from, in words.
+    """
 
     environment: Environment
     keyring: Keyring
@@ -116,6 +111,7 @@ class Settings:
     web_concurrency: int = 2
     trusted_proxy_hops: int = 0
     sign_up_open: bool = True
+    key_max_age: timedelta = timedelta(days=180)
     audit_retention: timedelta = timedelta(days=365)
     resend_api_key: str | None = None
     mail_from: str | None = None
@@ -123,24 +119,28 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     rates: Mapping[Limit, RateLimitItem] = field(default_factory=default_rates)
     tenant_budget: int = DEFAULT_BUDGET
+    origins: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Settings {self.environment} {self.keyring!r} port={self.port}>"
 
 
-def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = PROJECT / ".env") -> Settings:
+def load_settings(
+    environ: Mapping[str, str] | None = None, env_file: Path | None = PROJECT / ".env", patience: Patience = PATIENCE
+) -> Settings:
     """Read and check the configuration.
 
     environ: the variables, by default those of the process. They win over the file.
     env_file: a file in the format of python-dotenv, read if it exists; None reads none.
+    patience: with the stores of secrets that references lead to.
 
-    Raises :class:`ConfigurationError` with all problems together.
+    Raises :class:`ConfigurationError` with all problems together, or :class:`SecretsUnavailable` if all may pass.
     """
-    found = _Findings([], [])
+    found = Findings([], [], [])
     if (environ is None or environ is os.environ) and os.environ.get("FLASK_RUN_FROM_CLI") == "true":
         _check_env_file_of_flask(env_file, found)
-    values = _read(os.environ if environ is None else environ, env_file, found)
+    values, origins = read(VARIABLES, os.environ if environ is None else environ, env_file, patience, found)
     environment = _environment(values, found)
     jwt_keys, encryption_keys = keys_of("JWT_SECRET_KEY", values), keys_of("ENCRYPTION_KEY", values)
     master_keys, problems = check_keys(jwt_keys, encryption_keys)
@@ -154,13 +154,16 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     session_idle_expires = _number("SESSION_IDLE_EXPIRES", values, 999_999_999, found)
     if values["SIGNUP"] not in ("open", "closed"):
         found.problems.append("SIGNUP must be open or closed.")
+    key_max_age_days = _number("KEY_MAX_AGE_DAYS", values, 36_500, found)
     audit_retention_days = _number("AUDIT_RETENTION_DAYS", values, 36_500, found)
     found.problems.extend(check_mail(values))
     found.problems.extend(check_origins(values))
     found.problems.extend(check_rates(values))
     tenant_budget = _number("RATELIMIT_TENANT_BUDGET", values, 999_999_999, found)
     if found.problems:
-        raise ConfigurationError(tuple(found.problems))
+        raise ConfigurationError((*found.problems, *found.outages))
+    if found.outages:
+        raise SecretsUnavailable(tuple(found.outages))
     tls = environment == "production"
     return Settings(
         environment=environment,
@@ -177,6 +180,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         web_concurrency=web_concurrency,
         trusted_proxy_hops=trusted_proxy_hops,
         sign_up_open=values["SIGNUP"] == "open",
+        key_max_age=timedelta(days=key_max_age_days),
         audit_retention=timedelta(days=audit_retention_days),
         resend_api_key=values["RESEND_API_KEY"] or None,
         mail_from=values["RESEND_FROM_EMAIL"] or None,
@@ -184,39 +188,12 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         cors_origins=split_origins(values["CORS_ORIGINS"]),
         rates=rates_of(values),
         tenant_budget=tenant_budget,
+        origins=origins,
         warnings=tuple(found.warnings),
     )
 
 
-class _Findings(NamedTuple):
-    """What the checks below add to. They go on after a problem, so that all are found in one go."""
-
-    problems: list[str]
-    warnings: list[str]
-
-
-def _read(environ: Mapping[str, str], env_file: Path | None, found: _Findings) -> dict[str, str]:
-    """The value of every variable: as set, from its NAME_FILE, by default, or an empty string."""
-    in_file = _text_of(env_file, str(env_file), found) if env_file and os.path.lexists(env_file) else ""
-    given = dotenv_values(stream=io.StringIO(in_file or ""))
-    given |= {name: value for name, value in environ.items() if value.strip()}
-    values = {}
-    for variable in VARIABLES:
-        value: str | None = (given.get(variable.name) or "").strip()
-        path = (given.get(variable.file_name) or "").strip() if variable.secret else ""
-        if value and path:
-            found.problems.append(f"{variable.name} and {variable.file_name} are both set. Keep one of them.")
-        elif path:
-            # The secret itself, pasted here by mistake, must not end up in the report: it does not begin like a path.
-            shown = path if path.startswith(("/", ".")) else "what it names (not repeated, it may be the secret itself)"
-            value = _text_of(Path(path), f"{variable.file_name}: {shown}", found)
-        if value == "" and variable.required:
-            found.problems.append(f"{variable.name} is not set. {remedy(variable.name)}")
-        values[variable.name] = value or variable.default or ""
-    return values
-
-
-def _check_env_file_of_flask(env_file: Path | None, found: _Findings) -> None:
+def _check_env_file_of_flask(env_file: Path | None, found: Findings) -> None:
     """The `flask` command has read the next `.env` upwards from the working directory: it must be ours."""
     read = find_dotenv(usecwd=True)
     if read and (env_file is None or Path(read).resolve() != env_file.resolve()):
@@ -225,23 +202,7 @@ def _check_env_file_of_flask(env_file: Path | None, found: _Findings) -> None:
         )
 
 
-def _text_of(path: Path, label: str, found: _Findings) -> str | None:
-    """The file's text without blanks around it, or None if it cannot be read. ``label`` names it in a report."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read().strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        found.problems.append(f"{label} cannot be read ({reason}). Correct the path, or the file and its permissions.")
-        return None
-    if stat.S_ISREG(mode) and mode & 0o077:
-        close = f"chmod 600 {shlex.quote(str(path))}"
-        found.warnings.append(f"{label} has mode {stat.S_IMODE(mode):04o}, open to other users. Close it: {close}")
-    return text
-
-
-def _environment(values: Mapping[str, str], found: _Findings) -> Environment:
+def _environment(values: Mapping[str, str], found: Findings) -> Environment:
     if values["APP_ENV"] == "development":
         return "development"
     if values["APP_ENV"] != "production":
@@ -253,7 +214,7 @@ def _environment(values: Mapping[str, str], found: _Findings) -> Environment:
     return "production"
 
 
-def _number(name: str, values: Mapping[str, str], most: int, found: _Findings, least: int = 1) -> int:
+def _number(name: str, values: Mapping[str, str], most: int, found: Findings, least: int = 1) -> int:
     if re.fullmatch(r"[0-9]{1,9}", values[name]) and least <= int(values[name]) <= most:
         return int(values[name])
     found.problems.append(f"{name} must be a whole number from {least} to {most}.")

@@ -13,16 +13,28 @@ from uuid import UUID
 
 import uuid_utils.compat
 from flask import has_request_context, request
-from sqlalchemy import Engine, MetaData, event
+from sqlalchemy import URL, Engine, MetaData, event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 
 from app.encryption.storage import UtcTimestamp
 
-__all__ = ["Base", "Timestamps", "UtcTimestamp", "Versioned", "engine_options", "now", "primary_key", "uuid7"]
+__all__ = [
+    "Base",
+    "ForeignSqlite",
+    "Timestamps",
+    "UtcTimestamp",
+    "Versioned",
+    "engine_options",
+    "name_of",
+    "now",
+    "primary_key",
+    "reason",
+    "uuid7",
+]
 
 SQLITE_BUSY_SECONDS: Final = 15
 LONGEST_WAIT_SECONDS: Final = 3  # for a connection: whoever asks is to be told within 5 seconds that there is none
@@ -30,6 +42,10 @@ PAUSE_SECONDS: Final = 1.0  # after which a connection is asked whether it still
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _RETURNED_AT: Final = "returned at"  # in ConnectionPoolEntry.info
+
+
+class ForeignSqlite(sqlite3.Connection):
+    """A connection to another application's SQLite database, whose settings are none of our business."""
 
 
 class Base(DeclarativeBase):
@@ -102,6 +118,20 @@ def engine_options(url: str, *, pooled: bool = False) -> dict[str, Any]:
     return options
 
 
+def name_of(url: URL) -> str:
+    """Kind, host and name of the database: nothing that gives access."""
+    if url.get_backend_name() == "sqlite":
+        return f"SQLite, {url.database or 'in memory'}"
+    host = url.host or url.query.get("host") or "local socket"
+    return f"PostgreSQL on {host}{f':{url.port}' if url.port else ''}, {url.database}"
+
+
+def reason(error: DBAPIError, url: URL) -> str:
+    """What the driver says, on one line, without the password."""
+    text = " ".join(str(error.orig).split())
+    return text.replace(url.password, "***") if url.password else text
+
+
 @event.listens_for(Engine, "do_connect")
 def _create_private_file(
     dialect: Dialect, record: ConnectionPoolEntry, args: list[Any], options: dict[str, Any]
@@ -121,9 +151,10 @@ def _set_up_sqlite(connection: DBAPIConnection, record: ConnectionPoolEntry) -> 
     """Foreign keys are off by default; and the driver's own handling of transactions must not interfere with ours."""
     if isinstance(connection, sqlite3.Connection):
         connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        if not issubclass(type(connection), ForeignSqlite):
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @event.listens_for(Pool, "checkin")

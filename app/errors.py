@@ -19,7 +19,7 @@ from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, current_app, g, request
 from limits.errors import StorageError
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import BadRequest, HTTPException
@@ -32,6 +32,8 @@ from app.extensions import db
 log = logging.getLogger(__name__)
 
 FieldErrors = list[dict[str, str]]
+
+DatabaseFailed = SQLAlchemyError  # whatever keeps the database from doing something, for who has to go on without
 
 
 class Problem(Exception):
@@ -101,6 +103,7 @@ class TooManyRequests(Problem):
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
+        self.retry_after = retry_after
         self.headers = {"Retry-After": str(retry_after)}
 
 

@@ -14,6 +14,9 @@ from apiflask.schema_adapters.pydantic import PydanticAdapter
 from apiflask.schema_adapters.registry import registry
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+_BLANKS: Final = "".join(chr(point) for point in range(0x3001) if unicodedata.category(chr(point)) == "Zs")
+_TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they last beyond the text
+
 _RFC3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -82,11 +85,15 @@ def _plain(value: Any) -> Any:
 def _single_line(text: str) -> str:
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in text):
         raise ValueError("must not contain control characters or line separators")
+    if not _TURNING.isdisjoint(text):
+        raise ValueError("must not contain characters that turn the direction of writing")
+    if all(unicodedata.category(character) in ("Cf", "Mn", "Zs") for character in text):
+        raise ValueError("must contain something that can be seen")
     return text
 
 
 def _trimmed(text: Any) -> Any:
-    return text.strip(" ") if isinstance(text, str) else text
+    return text.strip(_BLANKS) if isinstance(text, str) else text
 
 
 def _known_time_zone(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import NoReturn
 
 import click
@@ -15,34 +16,42 @@ from flask import Flask
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from app.config import EXIT_CONFIG, ConfigurationError, Settings, load_settings
+from app.config import EXIT_CONFIG, EXIT_UNAVAILABLE, ConfigurationError, Settings, load_settings
+from app.database import name_of, reason
+from app.doctor.keys import too_old
 from app.encryption import AppEncryption
 from app.encryption.registry import KeyRefused
 from app.extensions import db
+from app.identity import signing_keys
 from app.status.service import is_migrated
 from app.tenancy import system_scope
 
-EXIT_UNAVAILABLE = 1
 
-
+@cache
 def load_settings_or_exit() -> Settings:
-    """The configuration; or the report of what is wrong with it, and the end."""
+    """The configuration; or the report of what is wrong with it, and the end.
+
+    Read once: gunicorn's configuration and the application both ask, and stores of secrets are asked over the network.
+    """
     try:
         return load_settings()
     except ConfigurationError as error:
-        _end(str(error), EXIT_CONFIG)
+        _end(str(error), error.exit_code)
 
 
 def check_start(app: Flask, settings: Settings) -> list[str]:
     """Run the start-up check in an application context, register a new primary key, and return what the operator
     should see. Raises SystemExit when the keys do not fit the database, or it cannot be reached."""
     encryption: AppEncryption = app.extensions["encryption"]
-    name = _name_of(db.engine.url)
+    name, old = name_of(db.engine.url), []
     try:
         with database_or_exit(), system_scope():
             encryption.check_and_register(db.engine)
             with db.engine.connect() as connection:
                 migrated = is_migrated(connection)
+                if migrated:
+                    signing_keys.register(connection, app.extensions["signing_keys"].current_id)
+                    old = [f"warning: {text}" for text in too_old(settings, connection)]
     except KeyRefused as refused:
         problems = "\n".join(f"  - {problem}" for problem in refused.problems)
         _end(f"AudiaPro cannot start: the encryption keys do not fit the database.\n{problems}", EXIT_CONFIG)
@@ -52,6 +61,7 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
         *(f"warning: {warning}" for warning in settings.warnings),
         *_mail(settings),
         *_counting(settings),
+        *old,
         _keys_loaded(settings),
         f"database ready: {name}" if migrated else f"database not migrated: {name}: run `flask db upgrade`",
     ]
@@ -67,7 +77,7 @@ def database_or_exit(url: URL | None = None) -> Iterator[None]:
         yield
     except DBAPIError as error:
         used = url or db.engine.url
-        _end(f"The database cannot be used: {_name_of(used)}: {_reason(error, used)}", EXIT_UNAVAILABLE)
+        _end(f"The database cannot be used: {name_of(used)}: {reason(error, used)}", EXIT_UNAVAILABLE)
 
 
 def _mail(settings: Settings) -> list[str]:
@@ -86,27 +96,18 @@ def _counting(settings: Settings) -> list[str]:
 
 
 def _keys_loaded(settings: Settings) -> str:
-    """Ids only."""
+    """Ids, and from what kind of place each came."""
     fallbacks = ", ".join(key.id for key in settings.keyring.fallbacks) or "none"
     count = len(settings.jwt_secret_key_fallbacks)
-    return (
-        f"keys loaded: encryption primary {settings.keyring.primary.id}, fallbacks {fallbacks}; "
-        f"JWT secret with {count} fallback{'' if count == 1 else 's'}"
+    encryption, encryption_fallbacks, jwt, jwt_fallbacks = (
+        f" ({settings.origins[name]})" if name in settings.origins else ""
+        for name in ("ENCRYPTION_KEY", "ENCRYPTION_KEY_FALLBACKS", "JWT_SECRET_KEY", "JWT_SECRET_KEY_FALLBACKS")
     )
-
-
-def _name_of(url: URL) -> str:
-    """Kind, host and name of the database: nothing that gives access."""
-    if url.get_backend_name() == "sqlite":
-        return f"SQLite, {url.database or 'in memory'}"
-    host = url.host or url.query.get("host") or "local socket"
-    return f"PostgreSQL on {host}{f':{url.port}' if url.port else ''}, {url.database}"
-
-
-def _reason(error: DBAPIError, url: URL) -> str:
-    """What the driver says, on one line, without the password."""
-    text = " ".join(str(error.orig).split())
-    return text.replace(url.password, "***") if url.password else text
+    return (
+        f"keys loaded: encryption primary {settings.keyring.primary.id}{encryption}, "
+        f"fallbacks {fallbacks}{encryption_fallbacks}; "
+        f"JWT secret{jwt} with {count} fallback{'' if count == 1 else 's'}{jwt_fallbacks}"
+    )
 
 
 def say(line: str) -> None:

@@ -47,6 +47,8 @@ MATRIX = {
     "GET /api/me": PEOPLE,
     "POST /api/me/password": PEOPLE,
     "POST /api/me/email": PEOPLE,
+    "GET /api/tenant": PEOPLE | KEYS,
+    "PATCH /api/tenant": KEEPERS,
     "GET /api/members": MANAGERS,
     "GET /api/members/<uuid:id>": MANAGERS,  # and whoever it is about: see tests/tenants/test_team.py
     "PATCH /api/members/<uuid:id>": PEOPLE,  # but for what it is about: see tests/tenants/test_team.py
@@ -142,6 +144,8 @@ PAGES = {
     "POST /phone-systems/<uuid:id>/webhook-password/remove": MANAGERS,
     "GET /phone-systems/new": MANAGERS,
     "POST /phone-systems/new": MANAGERS,
+    "GET /organisation": MANAGERS,
+    "POST /organisation": MANAGERS,
     "GET /team": MANAGERS,
     "GET /team/invite": MANAGERS,
     "POST /team/invite": MANAGERS,

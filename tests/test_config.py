@@ -188,6 +188,12 @@ def test_a_secret_file_that_cannot_be_read_is_refused_by_its_path(name, tmp_path
         assert str(path) in problem
 
 
+def test_it_is_known_from_what_kind_of_place_each_secret_came(tmp_path):
+    path = private(tmp_path / "value", fernet_key())
+    variables = environ(ENCRYPTION_KEY="", ENCRYPTION_KEY_FILE=str(path), JWT_SECRET_KEY_FALLBACKS=" , ", PORT="80")
+    assert load_settings(variables, None).origins == {"JWT_SECRET_KEY": "literal", "ENCRYPTION_KEY": "file"}
+
+
 def test_an_empty_secret_file_counts_as_not_set(tmp_path):
     path = private(tmp_path / "value", " \n")
     assert "ENCRYPTION_KEY is not set" in only_problem(ENCRYPTION_KEY="", ENCRYPTION_KEY_FILE=str(path))
@@ -611,6 +617,7 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "SESSION_IDLE_EXPIRES": "0",
             "SIGNUP": "ajar",
             "AUDIT_RETENTION_DAYS": "0",
+            "KEY_MAX_AGE_DAYS": "0",
             "FLASK_DEBUG": "1",
             "RESEND_API_KEY": "re key",
             "RESEND_FROM_EMAIL": "nobody",
@@ -661,6 +668,9 @@ CANARIES = [
     f"redis://:{CANARY}@h:{CANARY}",
     f"redis://[{CANARY}",
     f"sqlite://{CANARY}",
+    f"vault://{CANARY}",
+    f"aws-kms://{CANARY}",
+    f"arn:aws:secretsmanager:{CANARY}",
     f"é\udcff{CANARY}",
     f"{CANARY}\0",
 ]

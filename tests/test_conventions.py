@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 WITHOUT_TOKEN = {access.public, access.phone_system}
 PEOPLE_ONLY = {access.signed_in, access.signed_in_owner_or_admin, access.signed_in_owner, access.with_refresh_token}
 PAGES = {pages.page, pages.page_for_owners_and_admins, pages.page_for_owners}  # with the browser's cookie
-OPEN_TO_ALL = {access.public, pages.public_page}
+OPEN_TO_ALL = {access.public, pages.public_page, pages.way_out}
 DECLARATIONS = WITHOUT_TOKEN | PEOPLE_ONLY | PAGES | OPEN_TO_ALL | {access.any_role, access.owner_or_admin}
 
 # What Alice makes, by blueprint, for Charlie to try his hand at.
@@ -58,8 +58,10 @@ SYSTEM_SCOPES = [
     ("app/api_keys/authentication.py", "_find"),  # finds out whose API key it is
     ("app/audit/service.py", "record_at_once"),  # what was refused may be about no tenant
     ("app/cli/accounts.py", "refusals"),  # the operator's commands: for any tenant
+    ("app/cli/adoption.py", "adopt"),  # the operator's: for any tenant
     ("app/cli/audit.py", "list_events"),  # the operator's: of any tenant, and of none
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
+    ("app/doctor/__init__.py", "_of_database"),  # the operator looks at what is there of everybody
     ("app/identity/accounts.py", "_subdomains"),  # a password is not what any of the user's tenants is called
     ("app/identity/refusals.py", "record"),  # finds out which tenants to tell
     ("app/identity/refusals.py", "record_lock_out"),  # finds out which tenants to tell
@@ -96,10 +98,19 @@ WEB_PRIVILEGES = {
     "phone_systems": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "retired_encryption_keys": {"SELECT"},
     "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "signing_keys": set(),
     "sign_in_allowances": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "sign_ups": {"SELECT", "INSERT", "DELETE"},
     "tenants": {"SELECT", "INSERT"},
     "users": {"SELECT", "INSERT", "UPDATE"},
+}
+
+# What it may do with single columns, on top of that.
+WEB_COLUMN_PRIVILEGES = {
+    ("tenants", "name", "UPDATE"),
+    ("tenants", "time_zone", "UPDATE"),
+    ("tenants", "updated_at", "UPDATE"),
+    ("tenants", "version", "UPDATE"),
 }
 
 
@@ -232,13 +243,14 @@ def test_what_reaches_all_tenants_is_listed():
 
 
 def test_no_connection_goes_past_the_scope():
-    """The one engine of its own is the rotation's, which works on all tenants' rows."""
+    """The engines of their own are the rotation's, which works on all tenants' rows, and that of another application's
+    database."""
     found = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "app").rglob("*.py")
         if re.search(r"create_engine\(|raw_connection|import psycopg", path.read_text())
     }
-    assert found == {"app/encryption/connections.py"}
+    assert found == {"app/adoption/tables.py", "app/encryption/connections.py"}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -268,6 +280,12 @@ def test_the_web_role_may_do_with_each_table_what_is_listed(app):
             if table in given:
                 given[table].add(privilege)
         assert given == WEB_PRIVILEGES
+        single = (
+            "SELECT attrelid::regclass::text, attname, acl.privilege_type"
+            " FROM pg_attribute CROSS JOIN aclexplode(attacl) AS acl"
+            " WHERE acl.grantee = current_user::regrole AND attacl IS NOT NULL"
+        )
+        assert {tuple(row) for row in connection.execute(text(single))} == WEB_COLUMN_PRIVILEGES
 
 
 def test_every_encrypted_column_is_in_the_inventory_and_guarded_by_the_database(app):

@@ -170,6 +170,8 @@ def test_whatever_is_changed_has_a_version(spec):
             shown = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
             assert "version" in schemas[taken]["properties"].keys() & schemas[shown]["properties"].keys(), path
             assert "409" in operation["responses"]
+            if path == "/api/tenant":  # which cannot be deleted
+                continue
             deletion = operations(spec)["DELETE", path]
             assert "version" in [parameter["name"] for parameter in deletion["parameters"]]
             assert "409" in deletion["responses"]

@@ -220,7 +220,8 @@ def test_gunicorn_says_what_it_serves_and_stops_when_told(sqlite_url, tmp_path):
     assert (ready.status_code, ready.json()["status"]) == (200, "ok")
     said = log.read_text()
     assert re.search(
-        r"^keys loaded: encryption primary [0-9a-f]{8}, fallbacks [0-9a-f]{8}; JWT secret with 0 fallbacks$",
+        r"^keys loaded: encryption primary [0-9a-f]{8} \(literal\), fallbacks [0-9a-f]{8} \(literal\); "
+        r"JWT secret \(literal\) with 0 fallbacks$",
         said,
         re.MULTILINE,
     )

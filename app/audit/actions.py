@@ -61,6 +61,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Organisation": {
         "tenant.created": "created the organisation",
+        "tenant.changed": "changed the organisation's name or time zone",
         "tenant.suspended": "suspended the organisation",
         "tenant.readmitted": "let the organisation in again",
     },
@@ -69,6 +70,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
 # About no tenant, so that only the operator sees them.
 OF_NOBODY: Final[Mapping[str, str]] = {
     "everybody.signed_out": "signed everybody out",
+    "secrets.adopted": "took over secrets of another application",
     "encryption_key.rotated": "rotated the encryption key",
     "encryption_key.retired": "retired an encryption key",
     "encryption_key.forgotten": "forgot an encryption key",

@@ -10,22 +10,22 @@ from typing import Any
 import click
 from flask import Blueprint
 from flask.cli import AppGroup
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
+from app.cli.adoption import adopt
 from app.cli.rotation import (
     EXIT_NOT_DONE,
     ProgressLine,
     app_encryption,
     as_json_option,
     complain,
+    migrated_database,
     new_rotation,
-    reachable_database,
     record,
     refusals,
     workers_option,
 )
 from app.encryption import inventory
-from app.encryption.connections import RotationRefused
 from app.encryption.keyring import is_key_id
 from app.encryption.passes import Unreadable
 from app.encryption.registry import KeyNotChanged, SealedRow
@@ -33,6 +33,7 @@ from app.encryption.registry import KeyNotChanged, SealedRow
 commands = Blueprint("encryption_commands", __name__, cli_group=None)
 group = AppGroup("encryption", help="The master keys of stored secrets.")
 commands.cli.add_command(group)
+group.add_command(adopt)
 
 
 @group.command("status")
@@ -91,15 +92,6 @@ def verify(workers: int, as_json: bool) -> None:
         click.echo(f"{opened} values opened, {len(unreadable)} did not.")
     if unreadable:
         sys.exit(EXIT_NOT_DONE)
-
-
-def migrated_database() -> Engine:
-    """The database, once it is seen to have our tables. Raises RotationRefused."""
-    engine = reachable_database()
-    with engine.connect() as connection:
-        if not app_encryption().registry.is_migrated(connection):
-            raise RotationRefused("The database is not migrated: run `flask db upgrade` first.")
-    return engine
 
 
 def _key_id(context: click.Context, parameter: click.Parameter, value: str) -> str:

@@ -93,7 +93,8 @@ def rotate_encryption_key(workers: int, batch_size: int, dry_run: bool, force: b
 class ProgressLine:
     """Tells how far the work is, on standard error: a line that renews itself on a terminal, else one now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "values") -> None:
+        self.what = what
         self.total = self.done = 0
         self.started = self.shown = time.monotonic()
         self.on_terminal = sys.stderr.isatty()
@@ -108,7 +109,7 @@ class ProgressLine:
 
     def line(self, rate: float) -> str:
         left = max(0, self.total - self.done) / rate if rate else 0
-        return f"{self.done} of {self.total} values, {rate:.0f} a second, {left:.0f} s left"
+        return f"{self.done} of {self.total} {self.what}, {rate:.0f} a second, {left:.0f} s left"
 
     def end(self) -> None:
         if self.on_terminal:
@@ -176,6 +177,15 @@ def reachable_database() -> Engine:
     engine = direct_engine(database_url())
     with database_or_exit(engine.url), engine.connect():
         return engine
+
+
+def migrated_database() -> Engine:
+    """The database, once it is seen to have our tables. Raises RotationRefused."""
+    engine = reachable_database()
+    with engine.connect() as connection:
+        if not app_encryption().registry.is_migrated(connection):
+            raise RotationRefused("The database is not migrated: run `flask db upgrade` first.")
+    return engine
 
 
 def new_rotation(

@@ -2,8 +2,8 @@
 
 * :mod:`access`: who may use a page; :mod:`cookie`: how a browser is known
 * :mod:`signing_in`, :mod:`proof`: asking who somebody is, also as a step between a form and what it does: :mod:`steps`
-* :mod:`forms`, :mod:`pages`: what all forms and pages have in common; :mod:`connections`,
-  :mod:`connection_kinds`, :mod:`edit`: what all connections have
+* :mod:`forms`, :mod:`changing`, :mod:`pages`, :mod:`notes`: what all forms and pages have in common
+* :mod:`connections`, :mod:`connection_kinds`, :mod:`edit`: what all connections have in common
 * :mod:`rendering`, :mod:`navigation`, :mod:`assets`: what templates show things with, the menu, stylesheets and scripts
 * :mod:`views`: the pages, a module for each noun
 """
@@ -24,6 +24,7 @@ from app.dashboard.views import (
     calls,
     encryption,
     links,
+    organisation,
     overview,
     payment_accounts,
     phone_systems,
@@ -41,12 +42,14 @@ files = APIBlueprint("dashboard", __name__, static_folder="static", template_fol
 BLUEPRINTS: Final = (
     (files, identity_access.public),
     (sign_in.pages, access.public_page),
+    (sign_in.out, access.way_out),
     (sign_up.pages, access.public_page),
     (links.pages, access.public_page),
     (overview.pages, access.page),
     (calls.pages, access.page),
     (account.pages, access.page),
     (tenants.pages, access.page),
+    (organisation.pages, access.page_for_owners_and_admins),
     (team.pages, access.page_for_owners_and_admins),
     (api_keys.pages, access.page_for_owners_and_admins),
     (audit.pages, access.page_for_owners_and_admins),

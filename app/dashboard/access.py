@@ -35,17 +35,27 @@ MOST_BYTES: Final = 128 * 1024  # of a form: the longest secret takes a tenth of
 OF_ANOTHER_SITE: Final = "This form was not sent from a page of ours. Nothing was done."
 
 
-def public_page() -> ResponseReturnValue | None:
+def public_page() -> None:
     """Anybody."""
-    counting.count(Limit.API, counting.client_network())
-    if request.method in SAFE_METHODS:
-        return None
-    refuse_other_sites()
     request.max_content_length = MOST_BYTES
+    counting.count(Limit.API, counting.client_network())
+    _check_form()
+
+
+def way_out() -> None:
+    """Anybody, however much they ask for, and also while nothing can be counted: nobody is kept from signing out."""
+    request.max_content_length = MOST_BYTES
+    _check_form()
+
+
+def _check_form() -> None:
+    """Raise for what is no form, or none of a page of ours."""
+    if request.method in SAFE_METHODS:
+        return
+    refuse_other_sites()
     if has_body() and request.mimetype != FORM:
         raise UnsupportedMediaType("Forms are sent as application/x-www-form-urlencoded.")
     _check_csrf_token()
-    return None
 
 
 def page() -> ResponseReturnValue | None:

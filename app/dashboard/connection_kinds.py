@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
-from wtforms import BooleanField, HiddenField
+from wtforms import BooleanField
 
+from app.dashboard.changing import EditForm
 from app.dashboard.forms import VersionedForm, warn
 from app.dashboard.once import OnceForm
 from app.extensions import db
@@ -19,40 +19,15 @@ from app.integrations.service import Integrations
 from app.schemas import Input
 
 
-class ConnectionForm(VersionedForm, OnceForm):
+class ConnectionForm(EditForm, OnceForm):
     """To create or change a connection. A subclass has a field for each attribute, the secret among them.
 
-    PLAIN: those that hold no secret, in the order in which they are compared. HEADINGS: what stands above some of
-    them: a title, and a sentence.
+    HEADINGS: what stands above some of the fields: a title, and a sentence.
     """
 
-    PLAIN: ClassVar[tuple[str, ...]] = ()
     HEADINGS: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     without_secret = BooleanField()
-    opened = HiddenField()  # what the fields without secrets held when it was made, as JSON
-
-    def note_opened(self, row: Any) -> None:
-        """The form is one for ``row`` as it is now."""
-        self.version.data, self.opened.data = str(row.version), json.dumps(self._stored(row))
-
-    def take_theirs(self, row: Any) -> None:
-        """Set the fields that were not touched since the form was made to what is stored now."""
-        opened = self._opened()
-        for name, stored in self._stored(row).items():
-            if opened.get(name) == self.text(name):
-                self[name].data = stored
-
-    def _opened(self) -> dict[str, Any]:
-        """By the fields' names; empty for what was not sent by a form of ours: then everything counts as typed."""
-        try:
-            opened = json.loads(self.text("opened"))
-        except (ValueError, RecursionError):
-            return {}
-        return opened if isinstance(opened, dict) else {}
-
-    def _stored(self, row: Any) -> dict[str, str]:
-        return {name: str(value) for name, value in self.of(row).items()}
 
     def values(self, row: Any = None) -> dict[str, Any] | None:
         """What was typed, for the schema; None if that says nothing, and why is written beside the fields.
@@ -64,11 +39,6 @@ class ConnectionForm(VersionedForm, OnceForm):
     def remark(self, changes: Mapping[str, Any]) -> str | None:
         """What to know of what was typed, now that ``changes`` are stored."""
         return None
-
-    @classmethod
-    def of(cls, row: Any) -> dict[str, Any]:
-        """What the fields hold for ``row``."""
-        return {name: getattr(row, name) or "" for name in cls.PLAIN}
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def sign_in(
     session_id: UUID | None = None,
 ) -> None:
     """Begin a session of a member, and make it the cookie's. Ends the one that the cookie was of; what else it held is
-    forgotten, the CSRF token too. No transaction about another tenant may be open.
+    forgotten, the CSRF token and notes too. No transaction about another tenant may be open.
 
     details, continues, session_id: see :func:`app.identity.sessions.start`. Raises
     :class:`~app.errors.Unauthenticated` for who is no member any more.
@@ -70,17 +70,9 @@ def sign_in(
         started = sessions.start(db.session(), membership, request.remote_addr, browser, details, continues, session_id)
         subject = [str(owner.user_id), str(owner.tenant_id), str(started.id)]
     _end_session()
-    flashes = session.get("_flashes") if _is_of(owner.user_id) else None
     session.clear()
-    if flashes:
-        session["_flashes"] = flashes
     session[_SUBJECT], session[_CSRF_TOKEN] = subject, new_csrf_token(owner)
     g.pop(_CSRF_TOKEN, None)  # the former one, which a form in the answer to this very request would still get
-
-
-def _is_of(user_id: UUID) -> bool:
-    """Whether nobody else was signed in with this browser before."""
-    return bool(session.get(_SUBJECT, [str(user_id)])[0] == str(user_id))
 
 
 def _end_session() -> None:
@@ -99,6 +91,11 @@ def _end_session() -> None:
 def sign_out() -> None:
     """Forget everything."""
     session.clear()
+
+
+def session_id() -> str:
+    """Of the session that it names, which may have ended; an empty text for none."""
+    return str(session[_SUBJECT][2]) if _SUBJECT in session else ""
 
 
 def find() -> SignedIn | None:

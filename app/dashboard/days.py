@@ -1,15 +1,37 @@
-"""Days, as people choose them: of the tenant's time zone."""
+"""Days and times that people choose: of the tenant's time zone."""
 
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from typing import Final
+
+from wtforms import HiddenField
 
 from app.calls.statistics import start_of
 from app.dashboard.forms import Form
-from app.dashboard.rendering import local_zone
+from app.dashboard.rendering import local_zone, zone_name
 from app.errors import Invalid
 
-NO_DAY = "Please choose a day, such as 2030-01-31."
+ZONE_CHANGED: Final = (
+    "Your organisation's time zone was changed while this form was open. Nothing of it was saved: please look at its "
+    "times, which are of the new zone now, and send it again."
+)
+NO_DAY: Final = "Please choose a day, such as 2030-01-31."
+
+
+class ZonedForm(Form):
+    """A form with times: it knows in which time zone it has shown them, and does nothing with times of another one."""
+
+    zone = HiddenField(default=zone_name)
+
+    def is_sent(self) -> bool:
+        if not super().is_sent():
+            return False
+        if self.text("zone") == zone_name():
+            return True
+        self.zone.data = zone_name()
+        self.form_errors.append(ZONE_CHANGED)
+        return False
 
 
 def start_of_day(field: str, text: str, *, later: int = 0) -> datetime:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import request
 
+from app.dashboard.changing import Difference
 from app.dashboard.connection_kinds import ConnectionForm, Kind, update, warn_of
 from app.dashboard.forms import note, warn
 from app.identity.access import require_fresh
@@ -19,13 +20,13 @@ class Edit:
     def __init__(self, kind: Kind, row: Any, form: ConnectionForm) -> None:
         self._kind, self._row, self._form = kind, row, form
         self._secret = kind.integrations.secret
-        self.differences: list[tuple[str, str, str]] = []
+        self.differences: list[Difference] = []
 
     def is_saved(self) -> bool:
         """Whether it was stored. If not, the form says why, and has what else it needs to know."""
         form, kind, row = self._form, self._kind, self._row
         is_sent = form.is_sent()
-        if is_sent and form.sent_version() != row.version:
+        if request.method == "POST":
             form.take_theirs(row)
         changes = {} if request.method == "GET" else self._changes()
         moved = [] if changes is None else [name for name in kind.integrations.sent_to if name in changes]
@@ -74,19 +75,9 @@ class Edit:
 
     def _is_current(self) -> bool:
         """Whether the form was made for what is stored. If not, it is one for that from here on."""
-        if self._form.sent_version() == self._row.version:
-            return True
-        self._form.note_opened(self._row)
-        stored = self._kind.form(blank=True, data=self._kind.form.of(self._row))
-        for name in self._kind.form.PLAIN:
-            theirs, ours = _readable(stored[name]), _readable(self._form[name])
-            if theirs != ours:
-                self.differences.append((self._form[name].label.text, theirs, ours))
-        self._form.form_errors.append(
-            "Somebody changed this while you were editing it. Nothing of yours was saved yet: compare, then save again "
-            "to store what is in the fields below. What you have not touched is what is stored now."
-        )
-        return False
+        differences = self._form.differences(self._row)
+        self.differences = differences or []
+        return differences is None
 
     def _save(self, changes: Mapping[str, Any]) -> None:
         row, notices = update(self._kind, self._row, changes, self._form)
@@ -94,10 +85,3 @@ class Edit:
         if any(notice.field == self._secret for notice in notices):
             warn(f"Its {self._kind.secret_label} was removed: enter one when you have it.")
         warn_of(self._form.remark(changes))
-
-
-def _readable(field: Any) -> str:
-    """What somebody reads in a field."""
-    if field.type == "SelectField":
-        return next((str(choice.label) for choice in field.iter_choices() if choice.selected), "")
-    return str(field._value())

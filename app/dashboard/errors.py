@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
 from flask import Flask, Response, current_app, g, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from app.dashboard import steps
+from app.dashboard.access import refuse_other_sites
+from app.errors import Forbidden
 
 # What a status says to people, and what they can do; where there is nothing, what is said of this very case.
 _TEXTS: Final[Mapping[int, tuple[str, str]]] = {
@@ -22,6 +27,9 @@ _TEXTS: Final[Mapping[int, tuple[str, str]]] = {
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Not available at the moment", ""),
 }
+
+
+_PASSING: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def init_app(app: Flask) -> None:
@@ -40,6 +48,7 @@ def error_page(status: int, detail: str, headers: Mapping[str, str]) -> Response
     """A page that says it; None where nobody looks at one. Asks nothing of the database, which may be away."""
     if not is_for_a_page():
         return None
+    kept = _kept_fields() if status in _PASSING else []
     title, text = _TEXTS.get(status, (HTTPStatus(status).phrase, ""))
     page = render_template(
         "dashboard/error.html",
@@ -47,7 +56,21 @@ def error_page(status: int, detail: str, headers: Mapping[str, str]) -> Response
         text=text or detail,
         request_id=g.get("request_id", ""),
         retry_after=headers.get("Retry-After"),
+        kept=kept,
+        origin=steps.origin() if kept else "",
+        origin_name=steps.ORIGIN,
     )
     response = make_response(page, status)
     response.headers.update({name: value for name, value in headers.items() if name != "WWW-Authenticate"})
     return response
+
+
+def _kept_fields() -> Sequence[tuple[str, str]]:
+    """What was typed into the form that was sent, secrets excepted: it is offered again, as after a step."""
+    if request.method != "POST":
+        return []
+    try:
+        refuse_other_sites()  # nobody has typed what another site made up
+        return steps.kept_fields()
+    except (HTTPException, Forbidden):  # the former: more than we take
+        return []

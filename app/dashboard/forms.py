@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from flask import flash, g, request
+from flask import g, request
 from flask_wtf import FlaskForm
 from pydantic import BaseModel, ValidationError
 from wtforms import HiddenField, PasswordField
 from wtforms.validators import InputRequired
 
-from app.errors import FieldErrors, Problem
+from app.dashboard import notes
+from app.dashboard.rendering import in_words
+from app.errors import FieldErrors, Problem, TooManyRequests
 from app.schemas import time_zones
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -92,8 +94,11 @@ class Form(FlaskForm):
             return None
 
     def refuse(self, refusal: Problem) -> None:
-        """Show what a service refused: beside the fields that it names, or above the form."""
+        """Show what a service refused: beside the fields that it names, or above the form, with when to try again where
+        that is known."""
         self.complain(refusal.errors or [{"field": "", "message": refusal.detail}])
+        if isinstance(refusal, TooManyRequests):
+            self.form_errors.append(f"Try again in {in_words(refusal.retry_after)}.")
 
     def complain(self, errors: Iterable[dict[str, str]] | FieldErrors) -> None:
         """Write messages beside their fields; those of none of the form's fields above it."""
@@ -149,12 +154,12 @@ def time_zone_choices() -> dict[str, list[tuple[str, str]]]:
 
 def note(message: str) -> None:
     """Tell the user, on the page that comes next, that something was done."""
-    flash(message, "success")
+    notes.keep("success", message)
 
 
 def warn(message: str) -> None:
     """Tell the user, on the page that comes next, what they should know of what was done."""
-    flash(message, "warning")
+    notes.keep("warning", message)
 
 
 def warn_of_button() -> None:

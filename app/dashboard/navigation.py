@@ -56,6 +56,7 @@ MENU: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
     (
         "Organisation",
         (
+            Entry("Organisation", "building", "organisation_pages.show", KEEPERS),
             Entry("Team", "people", "team_pages.show_list", KEEPERS),
             Entry("API keys", "braces", "api_keys_pages.show_list", KEEPERS),
             Entry("Audit trail", "journal-text", "audit_pages.show_list", KEEPERS),

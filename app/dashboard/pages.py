@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 from apiflask import APIBlueprint
 from flask import make_response, render_template, request
 
-from app.dashboard.forms import Form
+from app.dashboard.forms import SECRETS, Form
 from app.dashboard.proof import ask_for_proof
 from app.errors import NotFresh, TooManyRequests, Unavailable
 from app.extensions import db
@@ -36,9 +36,12 @@ def page_with(form: Form, template: str, **values: Any) -> tuple[str, int]:
     return render_template(template, form=form, **values), 422 if form.errors else 200
 
 
-def keeps_form(form: type[Form], template: str) -> Callable[[View], View]:
+def keeps_form(
+    form: type[Form], template: str, values: Callable[[], Mapping[str, Any]] = dict
+) -> Callable[[View], View]:
     """Decorate a view that takes a form: where it is one request too many, or no mail can be sent, the form is shown
-    again with what was typed, and says so. Stands above :func:`~app.limits.counting.limited`."""
+    again with what was typed, and says so. values: gives what else the template shows. Stands above
+    :func:`~app.limits.counting.limited`."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -48,8 +51,11 @@ def keeps_form(form: type[Form], template: str) -> Callable[[View], View]:
             except (TooManyRequests, Unavailable) as refusal:
                 db.session.rollback()
                 again = form()
-                again.form_errors.append(refusal.detail)
-                answer = make_response(render_template(template, form=again), refusal.status)
+                again.refuse(refusal)
+                for field in again:
+                    if field.short_name in SECRETS:  # a code that was typed is of no use any more
+                        field.data = None
+                answer = make_response(render_template(template, form=again, **values()), refusal.status)
                 answer.headers.update(refusal.headers)
                 return answer
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from flask import Flask, g, request, url_for
 from markupsafe import Markup
 
+from app.dashboard import notes
 from app.dashboard.browsers import browser_of
 from app.dashboard.local_time import in_zone
 from app.database import now
@@ -35,11 +36,14 @@ def init_app(app: Flask) -> None:
     )
     app.jinja_env.globals.update(
         icon=icon,
+        notes=notes.take,
         now=now,
         plural=plural,
+        in_words=in_words,
         current_membership=current_membership,
         address_with=address_with,
         with_query=with_query,
+        zone_name=zone_name,
     )
 
 
@@ -62,6 +66,11 @@ def local_zone() -> ZoneInfo:
         g.zone = ZoneInfo(current_membership().tenant.time_zone) if "caller" in g else ZoneInfo("UTC")
     zone: ZoneInfo = g.zone
     return zone
+
+
+def zone_name() -> str:
+    """What that zone is called: ``Europe/Berlin``."""
+    return local_zone().key or "UTC"
 
 
 def show_time(moment: datetime | None, otherwise: str = "never", *, seconds: bool = False) -> Markup:
@@ -113,6 +122,11 @@ def show_number(number: int) -> str:
 def plural(number: int, one: str, several: str | None = None) -> str:
     """``1 call``, ``2 calls``."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def in_words(seconds: int) -> str:
+    """``1 second``, ``2 minutes``: how long to wait, rounded up."""
+    return plural(seconds, "second") if seconds < 120 else plural(-(-seconds // 60), "minute")
 
 
 @lru_cache(maxsize=64)

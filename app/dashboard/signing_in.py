@@ -40,6 +40,7 @@ from app.identity.schemas import Confirmation, Credentials
 from app.identity.sessions import SignedIn
 from app.identity.trail import record_for_each_tenant
 
+AGAIN: Final = "Please sign in again."
 TOO_LATE: Final = "That took too long, or your browser keeps no cookies: please start again."
 
 
@@ -73,10 +74,10 @@ def sign_in(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
             answer = _take_code(pending, enter)
         else:
             answer = _take_tenant(pending, enter)
-    except Unauthenticated as refusal:  # the password was changed meanwhile, or the user disabled
+    except Unauthenticated:  # the password was changed meanwhile, say, or the user signed out everywhere, or disabled
         Pending.forget()
         form = PasswordForm(blank=True)
-        form.refuse(refusal)
+        form.complain([{"field": "", "message": AGAIN}])
         answer = show(form, HTTPStatus.UNAUTHORIZED)
     return answer
 

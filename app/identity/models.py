@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database import Timestamps, UtcTimestamp, Versioned, primary_key
@@ -26,7 +26,8 @@ class Role(StrEnum):
 
 class User(Timestamps, Model):
     """A person who signs in. ``email`` is lower-case; ``password_hash`` is Argon2id in PHC format; who was disabled at
-    ``disabled_at`` cannot sign in.
+    ``disabled_at`` cannot sign in; ``signed_out_at`` is when they were last signed out everywhere, a sign-in that was
+    under way included.
 
     What the second factor needs, see :mod:`app.identity.second_factor`: totp_secret in Base32, good from
     totp_confirmed_at on; totp_used_step is the newest time step whose code was used; recovery_code_hashes is a list of
@@ -39,6 +40,7 @@ class User(Timestamps, Model):
     email: Mapped[str] = mapped_column(unique=True)
     password_hash: Mapped[str]
     disabled_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
+    signed_out_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     totp_secret = encrypted("users.totp_secret", owner="id")
     totp_confirmed_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     totp_used_step: Mapped[int | None]
@@ -95,6 +97,15 @@ class OneTimeToken(Model):
     token_hash: Mapped[str] = mapped_column(unique=True)
     email: Mapped[str | None]
     expires_at: Mapped[datetime] = mapped_column(UtcTimestamp())
+
+
+class SigningKey(Model):
+    """A JWT secret that has signed, by its public id; see :mod:`app.identity.signing_keys`."""
+
+    __tablename__ = "signing_keys"
+
+    id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    first_used_at: Mapped[datetime] = mapped_column(UtcTimestamp())
 
 
 class UserSession(TenantOwned, Model):

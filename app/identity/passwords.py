@@ -40,7 +40,7 @@ def hash_password(password: str, *, email: str = "", subdomains: Iterable[str] =
     if password.casefold() in _common_passwords():
         raise _unfit("is one of the most common passwords, which are tried first: choose another one")
     if _is_known_of_the_account(password, (SERVICE, email, email.partition("@")[0], *subdomains)):
-        raise _unfit("is the name of the service, of the tenant or of the account: choose something that is not known")
+        raise _unfit("is the name of the service, the organisation or the account: choose something that is not known")
     return renew_hash(password)
 
 

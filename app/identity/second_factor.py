@@ -68,8 +68,21 @@ def begin(session: Session, user_id: UUID) -> Enrolment:
     if user.has_second_factor:
         raise Conflict("There is a second factor already: remove it first.")
     user.totp_secret = secret = pyotp.random_base32()
-    uri = pyotp.TOTP(secret).provisioning_uri(name=user.email, issuer_name=ISSUER)
+    enrolment = _enrolment(user.email, secret)
     session.commit()
+    return enrolment
+
+
+def waiting(session: Session, user_id: UUID) -> Enrolment | None:
+    """What :func:`begin` gave, while it waits to be confirmed: for whoever has mistyped the code. None where nothing
+    waits."""
+    user = session.get_one(User, user_id)
+    secret = None if user.has_second_factor else user.totp_secret
+    return None if secret is None else _enrolment(user.email, secret)
+
+
+def _enrolment(email: str, secret: str) -> Enrolment:
+    uri = pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
     return Enrolment(secret, uri, segno.make(uri).svg_data_uri(scale=4))
 
 

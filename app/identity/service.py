@@ -64,7 +64,13 @@ class Verified(NamedTuple):
 
     user_id: UUID
     password_hash: str
-    has_second_factor: bool
+    totp_confirmed_at: datetime | None
+    signed_out_at: datetime | None
+
+    @property
+    def has_second_factor(self) -> bool:
+        """Whether signing in takes a code."""
+        return self.totp_confirmed_at is not None
 
 
 def authenticate(session: Session, attempt: Attempt, password: str) -> Verified:
@@ -76,14 +82,17 @@ def authenticate(session: Session, attempt: Attempt, password: str) -> Verified:
     """
     able = User.email == attempt.account, User.disabled_at.is_(None)
     with system_scope():  # which tenants the account belongs to is what is being found out
-        found = session.execute(select(User.id, User.password_hash, User.totp_confirmed_at).where(*able)).one_or_none()
+        found = session.execute(_AS_THEY_ARE.where(*able)).one_or_none()
         attempt.count(session)  # commits: hashing takes long, and nobody should wait for a transaction meanwhile
     if not verify_password(found.password_hash if found else None, password) or found is None:
         raise refused()
-    user_id, stored, confirmed_at = found
-    if is_outdated(stored):
-        stored = _renewed_hash(session, user_id, stored, password)
-    return Verified(user_id, stored, confirmed_at is not None)
+    verified = Verified._make(found)
+    if not is_outdated(verified.password_hash):
+        return verified
+    return verified._replace(password_hash=_renewed_hash(session, *verified[:2], password))
+
+
+_AS_THEY_ARE: Final = select(User.id, User.password_hash, User.totp_confirmed_at, User.signed_out_at)
 
 
 def _renewed_hash(session: Session, user_id: UUID, stored: str, password: str) -> str:
@@ -107,9 +116,10 @@ def require_unchanged(session: Session, verified: Verified) -> User:
 
 def proof_of(verified: Verified) -> str:
     """What tells whether somebody who signs in by several requests is still as they were when their password was
-    verified. Nothing can be guessed with it."""
+    verified, and was not signed out everywhere since. Nothing can be guessed with it."""
     key: bytes = current_app.config["SECRET_KEY"]
-    state = f"proof/{verified.has_second_factor}/{verified.password_hash}"
+    since = "/".join(at.isoformat() if at else "never" for at in (verified.totp_confirmed_at, verified.signed_out_at))
+    state = f"proof/{since}/{verified.password_hash}"
     return hmac.digest(key, state.encode(), "sha256").hex()
 
 
@@ -119,7 +129,7 @@ def recall(session: Session, user_id: UUID, proof: str) -> User:
     user = session.scalars(_locked(select(User).where(User.id == user_id))).one_or_none()
     if user is None or user.disabled_at is not None:
         raise refused()
-    as_now = proof_of(Verified(user.id, user.password_hash, user.has_second_factor))
+    as_now = proof_of(Verified(user.id, user.password_hash, user.totp_confirmed_at, user.signed_out_at))
     if not hmac.compare_digest(as_now.encode(), proof.encode()):
         raise refused()
     return user
@@ -139,7 +149,9 @@ def _locked(statement: Select[Row]) -> Select[Row]:
 
 
 def _unchanged(user: User | None, verified: Verified) -> User:
-    if user is None or user.disabled_at is not None or user.password_hash != verified.password_hash:
+    if user is None or user.disabled_at is not None:
+        raise refused()
+    if (user.password_hash, user.signed_out_at) != (verified.password_hash, verified.signed_out_at):
         raise refused()
     return user
 
@@ -259,7 +271,7 @@ def create_user(
         session.commit()
     except IntegrityError:
         session.rollback()
-        raise Conflict("This user is a member of the tenant already.") from None
+        raise Conflict("This user is a member already.") from None
     return membership
 
 

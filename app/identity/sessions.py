@@ -211,8 +211,10 @@ def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, da
 
 
 def end_of_user(session: Session, user_id: UUID, keep: UUID | None = None) -> int:
-    """End all sessions of a user, in whichever tenants, but the one with the id ``keep``; void the links that were
-    mailed, and commit. Returns how many sessions: with a link that a thief has asked for, they would be back."""
+    """End all sessions of a user, in whichever tenants, but the one with the id ``keep``, and sign-ins that are under
+    way; void the links that were mailed, and commit. Returns how many sessions: with a link that a thief has asked for,
+    they would be back."""
+    _end_sign_ins(session, User.id == user_id)
     void_tokens(session, OneTimeToken.user_id == user_id)
     count = end_others(session, user_id, keep)
     record_for_each_tenant(session, "user.signed_out", user_id, {"sessions": count})
@@ -221,9 +223,10 @@ def end_of_user(session: Session, user_id: UUID, keep: UUID | None = None) -> in
 
 
 def end_of_tenant(session: Session, tenant_id: UUID) -> int:
-    """End all sessions in a tenant, void the links that were mailed to its members, and commit. Returns how many
-    sessions."""
+    """End all sessions in a tenant, and its members' sign-ins that are under way, void the links that were mailed to
+    them, and commit. Returns how many sessions."""
     members = select(Membership.user_id).where(Membership.tenant_id == tenant_id)
+    _end_sign_ins(session, User.id.in_(members))
     void_tokens(session, OneTimeToken.user_id.in_(members))
     count = _end(session, UserSession.tenant_id == tenant_id)
     details = {"sessions": count}
@@ -233,7 +236,9 @@ def end_of_tenant(session: Session, tenant_id: UUID) -> int:
 
 
 def end_of_everybody(session: Session) -> int:
-    """End every session there is, void every link that was mailed to a user, and commit. Returns how many sessions."""
+    """End every session there is, and every sign-in that is under way, void every link that was mailed to a user, and
+    commit. Returns how many sessions."""
+    _end_sign_ins(session, true())
     void_tokens(session, true())
     count = _end(session)
     audit.record(session, "everybody.signed_out", details={"sessions": count})
@@ -288,6 +293,13 @@ def end_others(session: Session, user_id: UUID, keep: UUID | None) -> int:
 def end_of_member(session: Session, membership_id: UUID) -> int:
     """End a user's sessions in one tenant; the rest as above."""
     return _end(session, UserSession.membership_id == membership_id)
+
+
+def _end_sign_ins(session: Session, which: ColumnElement[bool]) -> None:
+    """Make void what is proved so far of sign-ins that are not done yet: see :func:`app.identity.service.recall`. The
+    rest as below."""
+    signed_out = update(User).where(which).values(signed_out_at=now())
+    session.execute(signed_out.execution_options(synchronize_session=False))
 
 
 def _end(session: Session, *criteria: ColumnElement[bool]) -> int:

@@ -69,7 +69,8 @@ class Attempt:
             failures, began_at = _count_failure(session, key, network, moment)
             session.commit()
         if failures > counting.rate(Limit.SIGN_IN_FAILURES).amount:
-            detail = "Too many attempts to sign in to this account: wait before trying again."
+            what = "wrong codes" if kind == CODE else "attempts to sign in"
+            detail = f"Too many {what} of this account: wait before trying again."
             raise TooManyRequests(detail, max(1, round((began_at + window - moment).total_seconds())))
 
     def succeeded(self, session: Session) -> None:

@@ -19,7 +19,7 @@ from app.limits import counting
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-OVER_BUDGET: Final = "The tenant has used up what its requests may cost in a minute: wait before trying again."
+OVER_BUDGET: Final = "Your organisation has used up what its requests may cost in a minute: wait before trying again."
 
 
 def init_app(app: Flask, units: int) -> None:

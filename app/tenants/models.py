@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.database import Timestamps, UtcTimestamp, primary_key
+from app.database import Timestamps, UtcTimestamp, Versioned, primary_key
 from app.extensions import Model
 from app.tenancy import TenantOwned, belongs_to, tenant_key
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app.identity.models import Membership
 
 
-class Tenant(Timestamps, Model):
+class Tenant(Timestamps, Versioned, Model):
     """A company. ``subdomain`` is a lower-case DNS label; ``time_zone`` is an IANA name. Nobody can sign in to one that
     was suspended at ``suspended_at``, and its phone systems cannot deliver."""
 

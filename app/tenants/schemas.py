@@ -44,6 +44,25 @@ class Joined(Output):
     role: RoleName = Field(description="What the user is in the tenant")
 
 
+class TenantChanges(Changes):
+    name: PlainText = not_required(examples=["Acme Group"], description="What the company is called")
+    time_zone: TimeZone = not_required(
+        description="In which days are counted, and phone systems are read that have no time zone of their own; call "
+        "records that are stored stay as they are"
+    )
+
+
+class OwnTenantOut(VersionedRecord):
+    name: str = Field(examples=["Acme Ltd"], description="What the company is called")
+    subdomain: str = Field(
+        examples=["acme"], description="Part of the addresses that its phone systems deliver to, so it stays"
+    )
+    time_zone: str = Field(
+        examples=["Europe/Berlin"],
+        description="In which days are counted, and phone systems are read that have no time zone of their own",
+    )
+
+
 class InvitationIn(Input):
     email: PlainText = Field(examples=["grace@acme.example"])
     role: RoleName = Field(examples=["member"], description="Admins cannot invite owners")

@@ -1,10 +1,10 @@
-"""Making tenants."""
+"""Making tenants, and changing them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import service as audit
 from app.database import now
-from app.errors import Conflict, Invalid
+from app.errors import Conflict, Invalid, NotFound, OutdatedVersion
 from app.identity import service as identity
 from app.identity import sessions
 from app.identity.models import Membership, Role
@@ -87,10 +87,46 @@ def record_created(session: Session, tenant: Tenant, owner: str) -> None:
     audit.record(session, "tenant.created", object_id=tenant.id, tenant_id=tenant.id, details=details)
 
 
+def get(session: Session, tenant_id: UUID, *, to_change: bool = False) -> Tenant:
+    """A tenant; with ``to_change`` as it is now, also where it was read before, and nobody else changes it until the
+    transaction ends. Raises :class:`~app.errors.NotFound`."""
+    statement = select(Tenant).where(Tenant.id == tenant_id)
+    if to_change:
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    tenant = session.scalars(statement).one_or_none()
+    if tenant is None:
+        raise NotFound("There is nothing here under this id.")
+    return tenant
+
+
+def change(session: Session, tenant_id: UUID, changes: Mapping[str, Any], version: int | None = None) -> Tenant:
+    """A tenant with ``changes`` made, of ``name`` and ``time_zone``, an IANA name. Days and times are counted and shown
+    in the zone from then on, and phone systems without one of their own are read in it; records that are stored stay
+    the moments that they are. What changes nothing is not recorded.
+
+    version: the one that the sender read, or None for whichever it is.
+
+    Raises :class:`~app.errors.NotFound` and, for another version, :class:`~app.errors.Conflict`.
+    """
+    tenant = get(session, tenant_id, to_change=True)
+    if version not in (None, tenant.version):
+        raise OutdatedVersion()
+    details: dict[str, Any] = {}
+    for name, value in changes.items():
+        if value != getattr(tenant, name):
+            details |= {name: value, f"previous_{name}": getattr(tenant, name)}
+            setattr(tenant, name, value)
+    if details:
+        audit.record(session, "tenant.changed", object_id=tenant.id, details=details)
+    session.commit()
+    return tenant
+
+
 def set_suspended(session: Session, subdomain: str, suspended: bool) -> None:
     """Keep everybody from signing in to a tenant and its phone systems from delivering, and end its sessions; or let
     them in again. Raises :class:`~app.errors.NotFound`."""
     tenant = identity.get_tenant(session, subdomain)
+    session.refresh(tenant, with_for_update=True)  # its own people may be changing it
     tenant.suspended_at = (tenant.suspended_at or now()) if suspended else None
     audit.record(
         session, f"tenant.{'suspended' if suspended else 'readmitted'}", object_id=tenant.id, tenant_id=tenant.id

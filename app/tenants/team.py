@@ -26,7 +26,7 @@ class LastOwner(Conflict):
     """A tenant always has an owner who can sign in."""
 
     def __init__(self) -> None:
-        super().__init__("This is the tenant's last owner: make somebody else an owner first.")
+        super().__init__("This is the organisation's last owner: make somebody else an owner first.")
 
 
 def list_page(session: Session, tenant_id: UUID, page: PageQuery) -> tuple[list[Membership], str | None]:

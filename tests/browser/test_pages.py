@@ -27,7 +27,16 @@ NO_PAGES = {"/calls/export.csv", "/encryption/now", "/phone-systems/<uuid:id>/ar
 # With something chosen; where there is nothing; where something is wrong.
 FURTHER = ["/overview?days=30", "/calls?disposition=busy", "/calls?disposition=x", "/audit?outcome=refused", "/nowhere"]
 STATUS = {"/nowhere": 404, "/calls?disposition=x": 422}
-GROUPS = ["calls", "phone-systems", "payment-accounts", "api-credentials", "team", "api-keys", "account"]
+GROUPS = [
+    "calls",
+    "phone-systems",
+    "payment-accounts",
+    "api-credentials",
+    "organisation",
+    "team",
+    "api-keys",
+    "account",
+]
 
 RULES = {route.removeprefix("GET ") for route in PAGES if route.startswith("GET ")} - NO_PAGES
 OF_STRANGERS = sorted(rule for rule in RULES if PAGES[f"GET {rule}"] is EVERYBODY)

@@ -1,10 +1,12 @@
 """One's own account: what one signs in with, where one is signed in, and where one belongs to."""
 
+import re
 from datetime import timedelta
 from uuid import uuid4
 
 import pyotp
 import pytest
+from limits import parse
 from sqlalchemy import func, select, update
 
 from app.audit.models import AuditEvent
@@ -13,6 +15,7 @@ from app.database import now
 from app.extensions import db
 from app.identity import sessions
 from app.identity.models import Membership, Role, User, UserSession
+from app.limits.limit import Limit
 from app.tenants.models import Tenant
 from tests.conftest import PASSWORD, in_database
 from tests.dashboard.conftest import signed_in_visitor
@@ -75,6 +78,20 @@ class TestPassword:
         assert self.change(alice_visits, password="", status=422).errors() == {"password": "Please fill this in."}
         assert visitor_signs_in(app, alice.email, PASSWORD).title == "Overview"
 
+    @on_sqlite
+    def test_too_many_attempts_leave_the_form_and_say_when(self, app, alice_visits, monkeypatch):
+        rates = app.extensions["rates"] | {Limit.SIGN_IN: parse("1 per hour")}
+        with monkeypatch.context() as patch:
+            patch.setitem(app.extensions, "rates", rates)
+            self.change(alice_visits, current="wrong", status=422)
+            page = self.change(alice_visits, status=429)
+        assert page.title == "Change your password"
+        assert re.search(r"Too many requests: wait before trying again\. Try again in \d+ minutes\.", page.messages)
+        assert int(page.response.headers["Retry-After"]) > 0
+        assert PASSWORD not in str(page.soup)
+        page = alice_visits.send(page, "Change the password", current_password=PASSWORD, password=NEW)
+        assert page.title == "Your account"
+
 
 class TestEmail:
     @on_sqlite
@@ -130,15 +147,35 @@ class TestSecondFactor:
         assert visitor_signs_in(app, alice.email, code=codes[0]).title == "Overview"
 
     @on_sqlite
-    def test_the_qr_code_is_a_picture_and_neither_it_nor_the_secret_comes_again(self, alice_visits):
+    def test_the_qr_code_is_a_picture_and_stays_until_a_code_of_it_was_right(self, alice_visits):
         page, secret = self.begin(alice_visits)
-        assert page.soup.find("img", class_="qr")["src"].startswith("data:image/svg+xml")
+        picture = page.soup.find("img", class_="qr")["src"]
+        assert picture.startswith("data:image/svg+xml")
         page = alice_visits.send(page, "Switch it on", 422, code="000000")
         assert page.errors()["code"].startswith("This is not what the app shows now")
+        assert page.soup.find(id="totp-secret").get_text() == secret
+        assert page.soup.find("img", class_="qr")["src"] == picture
+        again = alice_visits.open("/account/second-factor/confirm")
+        assert secret not in str(again.soup)
+        assert again.soup.find("img", class_="qr") is None
+        sent = page
+        page = alice_visits.send(sent, "Switch it on", code=pyotp.TOTP(secret).now())
+        assert page.title == "Your recovery codes"
         assert secret not in str(page.soup)
-        assert page.soup.find("img", class_="qr") is None
-        code = pyotp.TOTP(secret).now()
-        assert alice_visits.send(page, "Switch it on", code=code).title == "Your recovery codes"
+        assert secret not in str(alice_visits.send(sent, "Switch it on", code="000000").soup)
+
+    @on_sqlite
+    def test_too_many_codes_leave_it_too_and_say_when(self, app, alice_visits, monkeypatch):
+        rates = app.extensions["rates"] | {Limit.SIGN_IN_FAILURES: parse("1 per hour")}
+        page, secret = self.begin(alice_visits)
+        with monkeypatch.context() as patch:
+            patch.setitem(app.extensions, "rates", rates)
+            page = alice_visits.send(page, "Switch it on", 422, code="000000")
+            page = alice_visits.send(page, "Switch it on", 429, code=pyotp.TOTP(secret).now())
+        assert re.search(r"Too many wrong codes of this account.* Try again in \d+ minutes\.", page.messages)
+        assert page.soup.find(id="totp-secret").get_text() == secret
+        assert page.soup.find("img", class_="qr")
+        assert alice_visits.send(page, "Switch it on", code=pyotp.TOTP(secret).now()).title == "Your recovery codes"
 
     @on_sqlite
     def test_the_page_that_explains_it_makes_no_secret(self, app, alice_visits):
@@ -260,7 +297,7 @@ class TestLeaving:
 
     def test_the_last_owner_stays(self, alice_visits):
         page = alice_visits.send(alice_visits.open("/account/leave"), "Leave Acme", 422)
-        assert page.messages == "This is the tenant's last owner: make somebody else an owner first."
+        assert page.messages == "This is the organisation's last owner: make somebody else an owner first."
 
 
 class TestTenants:

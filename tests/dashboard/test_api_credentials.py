@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from app.credentials.models import ApiCredential
 from app.credentials.service import api_credentials
 from app.dashboard import local_time
+from app.dashboard.days import ZONE_CHANGED
 from app.database import now
 from app.errors import Invalid
 from app.extensions import db
@@ -153,6 +154,38 @@ def test_a_time_is_read_as_the_clock_on_the_wall_shows_it():
     lord_howe = local_time.ZoneInfo("Australia/Lord_Howe")  # by half an hour
     assert local_time.happens_twice("2030-04-07T01:45", lord_howe)
     assert not local_time.happens_twice("2030-04-07T01:15", lord_howe)
+
+
+class TestAnotherTimeZoneMeanwhile:
+    """The form shows 12:00 in Berlin; then the organisation moves to New York."""
+
+    @pytest.fixture
+    def form(self, app, alice, alice_visits):
+        self.set_zone(app, "Europe/Berlin")
+        page = make(app, alice, expires_at=datetime(2030, 1, 31, 11, tzinfo=UTC))
+        form = alice_visits.open(f"{page}/edit")
+        self.set_zone(app, "America/New_York")
+        return form
+
+    def set_zone(self, app, name):
+        with in_database(app):
+            db.session.execute(update(Tenant).where(Tenant.subdomain == "acme").values(time_zone=name))
+            db.session.commit()
+
+    def test_a_time_that_was_not_touched_stays(self, app, alice_visits, form):
+        page = alice_visits.send(form, "Save", 422, name="Routes")
+        assert page.messages.startswith(ZONE_CHANGED)
+        assert page.values("Save")["expires_at"] == "2030-01-31T06:00"
+        alice_visits.send(page, "Save")
+        assert (stored(app).name, stored(app).expires_at) == ("Routes", datetime(2030, 1, 31, 11, tzinfo=UTC))
+
+    def test_a_time_that_was_typed_is_shown_again_before_it_is_taken_as_one_of_the_new_zone(
+        self, app, alice_visits, form
+    ):
+        page = alice_visits.send(form, "Save", 422, expires_at="2030-02-01T12:00")
+        assert stored(app).expires_at == datetime(2030, 1, 31, 11, tzinfo=UTC)
+        alice_visits.send(page, "Save")
+        assert stored(app).expires_at == datetime(2030, 2, 1, 17, tzinfo=UTC)
 
 
 def test_another_provider_asks_for_the_key_again(app, alice, alice_visits):

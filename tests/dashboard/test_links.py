@@ -1,8 +1,9 @@
 """What mailed links lead to, for those who have an account, or are invited."""
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from app.audit.models import AuditEvent
 from app.database import now
 from app.extensions import db
 from app.identity.models import User
@@ -155,9 +156,23 @@ class TestInvitation:
     def test_whoever_was_signed_in_with_the_browser_is_not_any_more(self, app, alice, bob, bob_visits, mailbox):
         self.invite(alice, DORA)
         page = open_link(bob_visits, "/accept-invitation", mailbox.token(DORA))
+        told = f"In this browser {bob.email} is signed in, and will be signed out by this."
+        assert page.messages == told
+        page = bob_visits.send(page, "Accept the invitation", 422, password="short")
+        assert told in page.messages
         page = bob_visits.send(page, "Accept the invitation", password=NEW)
         assert page.soup.select_one(".who span").get_text() == DORA
         assert bob.client.get("/api/me").status_code == 401
+        with in_database(app):
+            ended = db.session.scalars(select(AuditEvent).where(AuditEvent.action == "session.ended")).one()
+        assert (ended.actor_id, ended.object_id) == (bob.user_id, bob.session_id)
+
+    @on_sqlite
+    def test_nobody_is_told_so_who_is_not_signed_in_or_stays_that(self, visitor, alice, bob_visits, charlie, mailbox):
+        self.invite(alice, DORA)
+        assert open_link(visitor, "/accept-invitation", mailbox.token(DORA)).messages == ""
+        self.invite(alice, charlie.email)
+        assert open_link(bob_visits, "/accept-invitation", mailbox.token(charlie.email)).messages == ""
 
     @on_sqlite
     def test_a_void_invitation_says_whom_to_ask(self, app, visitor, alice, mailbox):

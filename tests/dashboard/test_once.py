@@ -1,11 +1,15 @@
 """What a page makes is made once, however often its form is sent."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from threading import Barrier
 from uuid import UUID
 
 import pyotp
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from app.api_keys.models import ApiKey
 from app.dashboard.once import TOO_OLD
@@ -16,6 +20,7 @@ from app.phone_systems.models import PhoneSystem
 from tests.conftest import in_database
 from tests.dashboard import test_account
 from tests.dashboard.test_api_keys import BUTTON
+from tests.dashboard.visitor import Visitor
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -46,6 +51,64 @@ def test_an_api_key_whose_answer_is_loaded_again_is_made_once(app, alice_visits)
     assert page.title == "API keys"
     assert "The key was made already, and not a second time." in page.messages
     assert [str(id) for id in ids(app, ApiKey)] == [form.values(BUTTON)["once"]]
+
+
+@contextmanager
+def meeting(app, statement):
+    """Two requests that run meanwhile both come as far as that statement before either goes on; but on SQLite, which
+    lets one that writes begin when the other is done."""
+    both, been_there = Barrier(2, timeout=30), threading.local()
+
+    def wait(connection, cursor, text, *others):
+        if engine.name != "sqlite" and statement in text and not hasattr(been_there, "done"):
+            been_there.done = True
+            both.wait()
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", wait)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", wait)
+
+
+@pytest.mark.parametrize(
+    ("path", "button", "typed", "model", "shown", "told"),
+    [
+        (
+            "/phone-systems/new",
+            "Save",
+            {"name": "HQ"},
+            PhoneSystem,
+            "HQ was added",
+            "HQ was added already, and not a second time. Its webhook password was shown once",
+        ),
+        (
+            "/api-keys/new",
+            BUTTON,
+            {"name": "Wallboard", "expiry": "never"},
+            ApiKey,
+            "API key “Wallboard”",
+            "The key was made already, and not a second time.",
+        ),
+    ],
+)
+def test_of_two_clicks_at_once_one_makes_it_and_the_other_is_told(
+    app, alice_visits, path, button, typed, model, shown, told
+):
+    """As a browser sends them: with the same form and the same cookie."""
+    form, cookie = alice_visits.open(path), alice_visits.client.get_cookie("audiapro")
+    visitors = [Visitor(app.test_client()) for _ in range(2)]
+    for visitor in visitors:
+        visitor.client.set_cookie("audiapro", cookie.value)
+    with meeting(app, f"FROM {model.__tablename__}"), ThreadPoolExecutor(2) as clicks:
+        pages = list(clicks.map(lambda visitor: visitor.send(form, button, **typed), visitors))
+    assert [str(id) for id in ids(app, model)] == [form.values(button)["once"]]
+    made, second = sorted(pages, key=lambda page: page.title != shown)
+    assert made.title == shown
+    assert second.title != shown
+    assert told in second.messages
 
 
 @on_sqlite

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from app.audit.models import AuditEvent
 from app.database import now
 from app.extensions import db
-from app.identity import second_factor
+from app.identity import second_factor, service, sessions
 from app.identity.models import Membership, Role, SignInAllowance, User, UserSession
 from app.tenants.models import Tenant
 from tests.conftest import PASSWORD, in_database
@@ -184,6 +184,48 @@ def test_a_second_factor_that_is_added_meanwhile_is_asked_for(app, visitor, alic
     page = visitor.send(visitor.open("/sign-in"), "Sign in", **credentials(alice))
     with_second_factor(app, alice)
     assert visitor.send(page, "Continue", 401, **{"step-tenant": "acme"}).title == "Sign in"
+
+
+@pytest.mark.parametrize("screen", ["code", "tenant"])
+@pytest.mark.parametrize("what", ["signed out", "tenant signed out", "everybody signed out", "other factor", "enabled"])
+def test_a_sign_in_under_way_ends_with_all_sessions(app, visitor, alice, what, screen):
+    """Also where there was no session to end."""
+    of_two_tenants(app, alice)
+    secret, codes = with_second_factor(app, alice)
+    with in_database(app):
+        sessions.end(db.session(), alice.user_id, alice.session_id)
+    page = visitor.send(visitor.open("/sign-in"), "Sign in", **credentials(alice))
+    if screen == "tenant":
+        page = visitor.send(page, "Continue", **{"step-code": codes[0]})
+    with in_database(app):
+        if what == "signed out":
+            sessions.end_of_user(db.session(), alice.user_id)
+        elif what == "tenant signed out":
+            sessions.end_of_tenant(db.session(), alice.tenant_id)
+        elif what == "everybody signed out":
+            sessions.end_of_everybody(db.session())
+        elif what == "other factor":
+            second_factor.remove(db.session(), alice.user_id)
+            secret = second_factor.begin(db.session(), alice.user_id).secret
+            code = pyotp.TOTP(secret).at(now() - timedelta(seconds=30))
+            second_factor.confirm(db.session(), alice.user_id, code, alice.session_id)
+        else:
+            db.session.execute(update(Membership).values(role=Role.OWNER))  # somebody has to stay
+            service.set_disabled(db.session(), alice.email, disabled=True)
+            service.set_disabled(db.session(), alice.email, disabled=False)
+    proof = {"step-tenant": "acme"} if screen == "tenant" else {"step-code": pyotp.TOTP(secret).now()}
+    page = visitor.send(page, "Continue", 401, **proof)
+    assert (page.title, page.messages) == ("Sign in", "Please sign in again.")
+    with in_database(app):
+        alive = select(UserSession).join(UserSession.membership).where(Membership.user_id == alice.user_id)
+        assert db.session.scalars(alive.where(UserSession.ended_at.is_(None))).all() == []
+
+
+def test_ending_one_session_leaves_a_sign_in_under_way_alone(app, visitor, alice, alice_visits):
+    of_two_tenants(app, alice)
+    page = visitor.send(visitor.open("/sign-in"), "Sign in", **credentials(alice))
+    alice_visits.send(alice_visits.open("/account"), "Sign out")
+    assert visitor.send(page, "Continue", **{"step-tenant": "acme"}).title == "Overview"
 
 
 def test_a_right_password_without_the_code_is_in_the_audit_trail(app, visitor, alice):

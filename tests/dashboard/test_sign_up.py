@@ -43,6 +43,16 @@ def test_who_signs_up_gets_an_organisation_and_is_signed_in(app, visitor, mailbo
 
 
 @on_sqlite
+def test_who_is_signed_in_with_the_browser_is_told_that_this_ends(alice, alice_visits, mailbox):
+    sign_up(alice_visits)
+    page = open_link(alice_visits, mailbox.token(DORA))
+    assert page.messages == f"In this browser {alice.email} is signed in, and will be signed out by this."
+    page = alice_visits.send(page, "Create the account", password=NEW)
+    assert page.soup.select_one(".who span").get_text() == DORA
+    assert alice.client.get("/api/me").status_code == 401
+
+
+@on_sqlite
 def test_looking_at_a_link_does_not_use_it_up_and_the_token_is_in_no_address(app, visitor, mailbox, caplog):
     sign_up(visitor)
     token = mailbox.token(DORA)

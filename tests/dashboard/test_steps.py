@@ -95,6 +95,17 @@ class TestExpiredSession:
         assert asked_for_email_change(app) == []
 
     @on_sqlite
+    def test_it_is_kept_when_a_recovery_code_is_mistyped(self, app, alice, alice_visits, mailbox):
+        _, codes = with_second_factor(app, alice)
+        page = email_form(alice_visits)
+        end_sessions(app)
+        page = alice_visits.send(send_email_form(alice_visits, page), "Sign in", **signing_in(alice))
+        page = alice_visits.send(page, "Continue", 401, **{"step-code": codes[0][:-1] + "0"})
+        assert page.errors() == {"step-code": "This is not right, or was used before."}
+        page = alice_visits.send(page, "Continue", **{"step-code": codes[0]})
+        assert page.values("Send the link")["email"] == EMAIL
+
+    @on_sqlite
     def test_it_is_shown_as_text(self, app, alice, alice_visits):
         page = email_form(alice_visits)
         end_sessions(app)

@@ -182,7 +182,7 @@ def test_an_admin_is_offered_what_an_admin_may_do(app, alice, bob, alice_visits,
     assert page.all("tbody a") == ["Change"]  # themselves, and neither the owner nor who is to become one
     page = bob_visits.open("/team/invite")
     assert page.all("input[name=role] + label") == [
-        "Admin: keeps phone systems, payment accounts, API credentials, API keys and the team",
+        "Admin: keeps the organisation's name, phone systems, payment accounts, API credentials, API keys and the team",
         "Member: sees calls, and nothing else",
     ]
     assert bob_visits.open(path(app, alice)).messages == "Only an owner may change an owner."

@@ -42,7 +42,7 @@ def test_common_passwords_are_refused_in_capitals_too(password):
 )
 def test_what_everybody_knows_of_the_account_is_refused(password):
     assert judgement(password) == (
-        "is the name of the service, of the tenant or of the account: choose something that is not known"
+        "is the name of the service, the organisation or the account: choose something that is not known"
     )
 
 

@@ -104,11 +104,15 @@ def test_the_database_is_free_while_a_password_is_verified(client, app, alice, m
 
 
 @pytest.mark.parametrize("path", ["/api/login", "/api/reauthenticate"])
-@pytest.mark.parametrize("change", ["password", "disabled", "second factor"])
+@pytest.mark.parametrize("change", ["password", "disabled", "signed out everywhere", "second factor"])
 def test_who_signs_in_is_refused_where_the_account_changes_while_the_password_is_verified(
     client, app, alice, password_hash, monkeypatch, path, change
 ):
-    values = {"password": {"password_hash": password_hash[:-2]}, "disabled": {"disabled_at": User.created_at}}
+    values = {
+        "password": {"password_hash": password_hash[:-2]},
+        "disabled": {"disabled_at": User.created_at},
+        "signed out everywhere": {"signed_out_at": User.created_at},
+    }
 
     def change_meanwhile(stored, password):
         with in_database(app):

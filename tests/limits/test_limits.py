@@ -101,7 +101,7 @@ def test_what_is_configured_is_what_is_kept(settings):
 @sqlite_only
 def test_a_tenants_requests_cost_its_budget_and_no_other_ones(app, alice, bob, charlie):
     set_budget(app, 50)
-    over = "The tenant has used up what its requests may cost in a minute: wait before trying again."
+    over = "Your organisation has used up what its requests may cost in a minute: wait before trying again."
     assert alice.client.get("/api/phone-systems").status_code == 200  # 20
     assert bob.client.get("/api/calls").status_code == 200  # 20
     assert alice.client.get("/api/me").status_code == 200  # 10

@@ -1,4 +1,5 @@
-"""Real servers for tests and benchmarks, a TCP proxy that cuts connections on demand, and a browser.
+"""Real servers for tests and benchmarks, imitations of AWS and Vault, a TCP proxy that cuts connections on demand, and
+a browser.
 
 A server has a folder of its own under the temporary directory, listens on a free loopback port behind a random
 password, and takes everything with it when it closes, also when this process is killed.

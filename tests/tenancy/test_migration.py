@@ -214,8 +214,13 @@ def test_a_type_that_is_changed_beside_live_traffic_costs_one_503_for_each_conne
 
 
 def privileges(cluster: Cluster, database: str) -> set[tuple[Any, ...]]:
+    """Of whole tables, and of single columns."""
     given = "SELECT table_name, privilege_type FROM information_schema.role_table_grants"
-    return set(cluster.do(f"{given} WHERE grantee = '{role_of(database)}'", database=database))
+    single = "SELECT attrelid::regclass || '.' || attname, privilege_type FROM pg_attribute, aclexplode(attacl)"
+    return {
+        *cluster.do(f"{given} WHERE grantee = '{role_of(database)}'", database=database),
+        *cluster.do(f"{single} WHERE pg_get_userbyid(grantee) = '{role_of(database)}'", database=database),
+    }
 
 
 def privileges_after_migration(cluster: Cluster) -> set[tuple[Any, ...]]:
@@ -278,6 +283,18 @@ def test_reading_how_rotations_went_is_granted_and_taken_back(cluster):
         scripts = ScriptDirectory.from_config(app.extensions["migrate"].migrate.get_config())
         flask_migrate.downgrade(revision=scripts.get_revision("0013").down_revision)
         assert made - privileges(cluster, name_of(url)) >= {("encryption_rotations", "SELECT")}
+        flask_migrate.upgrade()
+        assert privileges(cluster, name_of(url)) == made
+
+
+def test_changing_a_tenant_is_granted_for_its_name_and_zone_alone_and_taken_back(cluster):
+    url = cluster.database(cluster.login("CREATEROLE"))
+    with started(url) as app, app.app_context():
+        made = privileges(cluster, name_of(url))
+        scripts = ScriptDirectory.from_config(app.extensions["migrate"].migrate.get_config())
+        flask_migrate.downgrade(revision=scripts.get_revision("0014").down_revision)
+        columns = ("name", "time_zone", "updated_at", "version")
+        assert made - privileges(cluster, name_of(url)) == {(f"tenants.{column}", "UPDATE") for column in columns}
         flask_migrate.upgrade()
         assert privileges(cluster, name_of(url)) == made
 

@@ -19,9 +19,10 @@ from app.credentials.service import api_credentials, attention
 from app.dashboard import local_time
 from app.dashboard.connection_kinds import ConnectionForm, Kind
 from app.dashboard.connections import add_changes, creation
+from app.dashboard.days import ZonedForm
 from app.dashboard.forms import SecretField, needed, note
 from app.dashboard.pages import form_route, page_query, pages_of
-from app.dashboard.rendering import local_zone
+from app.dashboard.rendering import local_zone, zone_name
 from app.database import now
 from app.errors import Invalid
 from app.extensions import db
@@ -33,15 +34,18 @@ pages = pages_of("api_credentials_pages", "/api-credentials")
 TWICE: Final = "Clocks are put back that night, and show the time at which it expires twice: the earlier one was taken."
 
 
-class ApiCredentialForm(ConnectionForm):
+class ApiCredentialForm(ZonedForm, ConnectionForm):
     PLAIN = ("name", "provider", "expires_at")
 
     name = StringField("Name", [needed()], description="For people to tell it from others, such as Transcription.")
     provider = StringField("Provider", [needed()], description="Whose service it is for, such as Deepgram.")
     secret = SecretField("Key", description="As the provider shows it.")
-    expires_at = StringField(
-        "Expires", widget=DateTimeLocalInput(), description="When the provider stops accepting it, if that is known."
-    )
+    expires_at = StringField("Expires", widget=DateTimeLocalInput())
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        when = "When the provider stops accepting it, if that is known"
+        self.expires_at.description = f"{when}. It is a time of {zone_name()}."
 
     def values(self, row: ApiCredential | None = None) -> dict[str, Any] | None:
         """The time as the API takes it. One that was not touched stays what it is, to the second, and also where clocks

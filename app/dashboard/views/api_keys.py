@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from flask import redirect, render_template, url_for
@@ -13,10 +13,11 @@ from wtforms.widgets import DateInput
 
 from app.api_keys import service
 from app.api_keys.schemas import ApiKeyIn
-from app.dashboard.days import start_of_day
+from app.dashboard.days import ZonedForm, start_of_day
 from app.dashboard.forms import Form, needed, note, warn
 from app.dashboard.once import OnceForm
 from app.dashboard.pages import page_query, page_with, pages_of
+from app.dashboard.rendering import zone_name
 from app.database import now
 from app.errors import Invalid, MadeAlready, NotFound
 from app.extensions import db
@@ -29,7 +30,8 @@ pages = pages_of("api_keys_pages", "/api-keys")
 
 ROLES: Final = {
     "member": "Member: reads calls, and nothing else",
-    "admin": "Admin: also keeps phone systems, payment accounts and API credentials, and reads the audit trail",
+    "admin": "Admin: also keeps phone systems, payment accounts, API credentials and the organisation's name and time "
+    "zone, and reads the audit trail",
 }
 NEVER: Final = "never"
 ON_A_DAY: Final = "day"
@@ -42,11 +44,15 @@ EXPIRIES: Final = {
 }
 
 
-class ApiKeyForm(OnceForm):
+class ApiKeyForm(ZonedForm, OnceForm):
     name = StringField("Name", [needed()], description="What uses it, such as the wallboard in the hall.")
     role = RadioField("What it may do", choices=ROLES, validate_choice=False)
     expiry = SelectField("Stops working", [needed()], choices=EXPIRIES)
-    expires_at = StringField("Last day", widget=DateInput(), description="Only for “On the day below”.")
+    expires_at = StringField("Last day", widget=DateInput())
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.expires_at.description = f"Only for “On the day below”: until that day ends in {zone_name()}."
 
 
 @pages.get("")

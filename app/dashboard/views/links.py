@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from wtforms import EmailField, HiddenField, StringField
 
 from app.dashboard import cookie
+from app.dashboard.access import enter
 from app.dashboard.forms import EMPTY, Form, SecretField, needed, note
 from app.dashboard.pages import keeps_form, page_with, pages_of
 from app.errors import Conflict, Invalid
@@ -104,6 +105,14 @@ def typed(form: Form, *names: str) -> dict[str, Any]:
     return form.texts(*(name for name in names if name in form))
 
 
+def about_to_sign_out(has_account: bool) -> str | None:
+    """The address of whoever is signed in with this browser, and will not be once an account was opened by a link; None
+    for nobody. Ends the transaction."""
+    db.session.rollback()
+    found = None if has_account else cookie.find()
+    return found.email if found is not None else None
+
+
 def link_not_valid(refusal: LinkNotValid) -> ResponseReturnValue:
     """Handles LinkNotValid on pages."""
     return render_template("dashboard/links/not_valid.html"), refusal.status
@@ -116,14 +125,16 @@ def joined(membership: Membership, had_account: bool) -> ResponseReturnValue:
         cookie.sign_in(user, tenant.id, membership.id)
         note(f"Welcome to AudiaPro. You are signed in to {tenant.name}.")
         return redirect(url_for("overview.show"), 303)
-    note(f"{user.email} belongs to {tenant.name} now.")
-    return lead_on(user.email, "tenants_pages.show_list")
+    return lead_on(user.email, "tenants_pages.show_list", f"{user.email} belongs to {tenant.name} now.")
 
 
-def lead_on(email: str, own_page: str) -> ResponseReturnValue:
+def lead_on(email: str, own_page: str, message: str) -> ResponseReturnValue:
     """Where to go on after a link of that user: to ``own_page`` for who is signed in with this browser, to sign in for
-    nobody, and for somebody else to where they are told so."""
+    nobody, and for somebody else to where they are told so. message: what was done."""
     found = cookie.find()
+    if found is None:
+        cookie.sign_out()  # the message is none of the session that has ended
+    note(message)
     if found is None:
         return redirect(url_for("sign_in.show"), 303)
     return redirect(url_for(own_page if found.email == email else "links.show_somebody_else"), 303)
@@ -143,6 +154,7 @@ def show_somebody_else() -> ResponseReturnValue:
     found = cookie.find()
     if found is None:
         return redirect(url_for("sign_in.show"), 303)
+    enter(found)
     return render_template("dashboard/links/somebody_else.html", email=found.email)
 
 
@@ -189,8 +201,7 @@ def reset_password() -> ResponseReturnValue:
         except Invalid as refusal:
             form.refuse(refusal)
         else:
-            note(f"The password of {email} is changed. Sign in with it.")
-            return lead_on(email, "sign_in.show")
+            return lead_on(email, "sign_in.show", f"The password of {email} is changed. Sign in with it.")
     return page_with(form, "dashboard/links/reset_password.html", email=email)
 
 
@@ -213,8 +224,8 @@ def verify_email() -> ResponseReturnValue:
         except Conflict as refusal:
             form.refuse(refusal)
         else:
-            note(f"The e-mail address is {change.new} now: sign in with it from now on.")
-            return lead_on(change.new, "account_pages.show")
+            message = f"The e-mail address is {change.new} now: sign in with it from now on."
+            return lead_on(change.new, "account_pages.show", message)
     return page_with(form, "dashboard/links/verify_email.html", change=change)
 
 
@@ -240,4 +251,5 @@ def accept_invitation() -> ResponseReturnValue:
             form.refuse(refusal)
         else:
             return joined(membership, invitation.has_account)
-    return page_with(form, "dashboard/links/invitation.html", invitation=invitation)
+    signs_out = about_to_sign_out(invitation.has_account)
+    return page_with(form, "dashboard/links/invitation.html", invitation=invitation, signs_out=signs_out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from flask import redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -63,9 +63,14 @@ def show_confirm_second_factor() -> ResponseReturnValue:
     return page_with(ConfirmationForm(), "dashboard/account/confirm_second_factor.html")
 
 
+def _waiting() -> dict[str, Any]:
+    """The QR code that waits for its first code, for whoever has mistyped that: also for a page after a refusal."""
+    return {"enrolment": service.waiting(db.session(), current_session().user_id)}
+
+
 @pages.post("/second-factor/confirm")
 @costs(10)
-@keeps_form(ConfirmationForm, "dashboard/account/confirm_second_factor.html")
+@keeps_form(ConfirmationForm, "dashboard/account/confirm_second_factor.html", _waiting)
 @fresh
 def confirm_second_factor() -> ResponseReturnValue:
     form, user = ConfirmationForm(), current_membership().user
@@ -83,7 +88,7 @@ def confirm_second_factor() -> ResponseReturnValue:
             attempt.succeeded(db.session())
             db.session.commit()
             return render_template("dashboard/account/recovery_codes.html", codes=codes, is_new=True)
-    return page_with(form, "dashboard/account/confirm_second_factor.html")
+    return page_with(form, "dashboard/account/confirm_second_factor.html", **_waiting())
 
 
 @pages.get("/second-factor/remove")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
+from types import MappingProxyType
+from typing import Final
 
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -12,11 +15,16 @@ from app.dashboard.access import enter
 from app.dashboard.forms import note
 from app.dashboard.pages import pages_of
 from app.dashboard.signing_in import sign_in
-from app.errors import NotFound
+from app.errors import DatabaseFailed, NotFound, Unavailable
 from app.extensions import db
 from app.identity import sessions
 
+log = logging.getLogger(__name__)
+
 pages = pages_of("sign_in")
+out = pages_of("sign_out")
+
+FORGET_PAGES: Final = {"Clear-Site-Data": '"cache"'}  # going back shows nothing of what was seen
 
 
 @pages.get("/sign-in")
@@ -29,15 +37,33 @@ def send() -> ResponseReturnValue:
     return sign_in(enter) or _go_on()
 
 
-@pages.post("/sign-out")
-def sign_out() -> ResponseReturnValue:
-    """Also for whoever is signed out already, in another tab."""
-    found = cookie.find()
-    if found is not None:
-        enter(found)
-        with suppress(NotFound):  # it was ended in this very moment
-            sessions.end(db.session(), found.user_id, found.id)
+@out.post("/sign-out")
+def send_out() -> ResponseReturnValue:
+    """Also for whoever is signed out already, in another tab. Whatever happens, the cookie goes."""
+    try:
+        found = cookie.find()
+        if found is not None:
+            enter(found)
+            with suppress(NotFound):  # it was ended in this very moment
+                sessions.end(db.session(), found.user_id, found.id)
+    except DatabaseFailed as error:
+        log.error("a session was left open at sign-out: %s", type(error).__name__)
+        raise LeftOpen from None
+    finally:
+        cookie.sign_out()
     return signed_out("You are signed out.")
+
+
+class LeftOpen(Unavailable):
+    """The browser has forgotten the session, which the database could not end."""
+
+    headers = MappingProxyType(FORGET_PAGES)  # not when to try again: without the cookie it would seem to succeed
+
+    def __init__(self) -> None:
+        super().__init__(
+            "You are signed out in this browser. The session could not be ended, though: sign in again later, "
+            "and end it under “Your account”."
+        )
 
 
 def signed_out(message: str) -> ResponseReturnValue:
@@ -45,7 +71,7 @@ def signed_out(message: str) -> ResponseReturnValue:
     cookie.sign_out()
     note(message)
     response = redirect(url_for("sign_in.show"), 303)
-    response.headers["Clear-Site-Data"] = '"cache"'  # going back shows nothing of what was seen
+    response.headers.update(FORGET_PAGES)
     return response
 
 

@@ -12,6 +12,7 @@ from app.dashboard.forms import Form, needed, time_zone_choices
 from app.dashboard.pages import keeps_form, page_with, pages_of
 from app.dashboard.views.links import (
     JoiningForm,
+    about_to_sign_out,
     ask_for_link,
     is_understood,
     joined,
@@ -110,7 +111,8 @@ def confirm() -> ResponseReturnValue:
             form.refuse(refusal)
         else:
             return joined(membership, wanted.has_account)
-    values = {"wanted": wanted, "choose_another": choose_another}
+    signs_out = about_to_sign_out(wanted.has_account)
+    values = {"wanted": wanted, "choose_another": choose_another, "signs_out": signs_out}
     return page_with(form, "dashboard/links/confirm_sign_up.html", **values)
 
 

@@ -27,7 +27,8 @@ pages = pages_of("team_pages", "/team")
 
 ROLES: Final = {
     Role.OWNER: "Owner: may do everything, also change owners and see the encryption",
-    Role.ADMIN: "Admin: keeps phone systems, payment accounts, API credentials, API keys and the team",
+    Role.ADMIN: "Admin: keeps the organisation's name, phone systems, payment accounts, API credentials, API keys "
+    "and the team",
     Role.MEMBER: "Member: sees calls, and nothing else",
 }
 

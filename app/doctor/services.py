@@ -1,0 +1,91 @@
+"""What the service depends on besides its database, and what has to be done for it again and again."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import Redis, RedisError
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.audit.models import AuditEvent, AuditSeal
+from app.config import Settings
+from app.database import now
+from app.doctor.findings import Finding, failure, ok, warning
+from app.limits.counting import REDIS_TIMEOUT_SECONDS
+from app.mail import service as mail
+
+LONGEST_UNSEALED: Final = timedelta(days=1)
+LONGEST_QUEUED: Final = timedelta(hours=1)
+
+
+def check_redis(settings: Settings) -> Iterator[Finding]:
+    """Whether it answers us, and nobody else."""
+    subject, url, processes = "Redis", settings.redis_url, settings.web_concurrency
+    if url is None and processes == 1:
+        yield ok(subject, "not needed, one process counts requests")
+    elif url is None:
+        yield warning(subject, f"{processes} processes count requests each by itself: set REDIS_URL.")
+    elif (problem := _problem(url)) is not None:
+        yield failure(subject, f"It does not answer ({problem}), and nobody can sign in: see REDIS_URL.")
+    elif not url.startswith("unix:") and _problem(_without_password(url)) is None:
+        yield failure(subject, "It answers anybody who reaches it: give it a password, and put that into REDIS_URL.")
+    elif not url.startswith("rediss://") and not _is_private(url):
+        yield failure(subject, "The connection is not encrypted: write rediss:// in REDIS_URL.")
+    else:
+        yield ok(subject, "answers us, and nobody else on the network")
+
+
+def check_mail(settings: Settings, session: Session) -> Iterator[Finding]:
+    """Whether mails can be sent, and are. In the system's scope."""
+    subject = "mail"
+    if settings.resend_api_key is None:
+        yield warning(subject, "None can be sent: invitations and forgotten passwords are refused. Set RESEND_API_KEY.")
+        return
+    found = mail.overview(session)
+    if found.oldest_queued_at is not None and now() - found.oldest_queued_at > LONGEST_QUEUED:
+        yield warning(subject, "Mails wait for more than an hour: run `flask send-mails`, and see `flask mail status`.")
+    else:
+        yield ok(subject, f"from {settings.mail_from}, {found.counts['queued']} waiting")
+
+
+def check_audit(session: Session) -> Iterator[Finding]:
+    """Whether the trail is sealed again and again. In the system's scope."""
+    subject = "audit trail"
+    sealed_at = session.scalar(select(func.max(AuditSeal.sealed_at)))
+    events = select(func.min(AuditEvent.occurred_at))
+    oldest = session.scalar(events if sealed_at is None else events.where(AuditEvent.occurred_at > sealed_at))
+    if oldest is not None and now() - oldest > LONGEST_UNSEALED:
+        yield warning(subject, "Events of more than a day are not sealed: have `flask audit seal` run every hour.")
+    else:
+        yield ok(subject, "nothing of more than a day is without a seal")
+
+
+def _problem(url: str) -> str | None:
+    """Why Redis does not answer under this URL; None if it does."""
+    patience = {"socket_timeout": REDIS_TIMEOUT_SECONDS, "socket_connect_timeout": REDIS_TIMEOUT_SECONDS}
+    try:
+        with Redis.from_url(url, **patience) as redis:
+            redis.ping()
+    except (RedisError, OSError, ValueError) as error:
+        return type(error).__name__
+    return None
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody else is on the way: on this machine, or in a private network."""
+    if url.startswith("unix:"):
+        return True
+    parts = urlsplit(url)
+    found = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_STREAM)
+    return all(ipaddress.ip_address(entry[4][0]).is_private for entry in found)
