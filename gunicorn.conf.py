@@ -1,5 +1,6 @@
 """How gunicorn serves the application. Read by ``gunicorn wsgi:app`` from the working directory."""
 
+import os
 from typing import Any
 
 from app.audit.tally import store_counted
@@ -18,6 +19,14 @@ threads = 4
 preload_app = True
 
 graceful_timeout = 25  # platforms kill after 30 seconds
+
+# Where workers show that they are alive, by touching a file all the time: in memory, which also is there to be written
+# to where nothing else is.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+# A proxy on this machine is believed what it says in these headers. Ours say nothing there, but not every one of them
+# removes what a client says.
+forwarder_headers = ""
 accesslog = None  # the router logs requests
 control_socket_disable = True
 

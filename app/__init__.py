@@ -6,7 +6,7 @@ from typing import cast
 
 from apiflask import APIFlask
 
-from app import audit, cors, dashboard, errors, extensions, openapi, tenancy, web
+from app import audit, cors, dashboard, errors, extensions, openapi, proxies, tenancy, web
 from app.api_keys.api import api as api_keys_api
 from app.audit.api import api as audit_api
 from app.calls.api import api as calls_api
@@ -129,7 +129,8 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     budget.init_app(app, settings.tenant_budget)
     delivery.init_app(app, settings)
     audit.init_app(app, settings.audit_retention)
-    web.init_app(app, https_only=settings.environment == "production", trusted_proxy_hops=settings.trusted_proxy_hops)
+    proxies.believe_proxies(app, settings.trusted_proxy_hops, settings.client_address_header)
+    web.init_app(app, https_only=settings.environment == "production")
     openapi.init_app(app)
     for blueprint, who in BLUEPRINTS:
         access.register(app, blueprint, who)

@@ -24,8 +24,9 @@ from app.key_checks import check_keys, keys_of
 from app.limits.limit import DEFAULT_BUDGET, Limit, check_rates, default_rates, rates_of
 from app.mail_checks import check_mail
 from app.origins import check_origins, split_origins
+from app.proxies import FORWARDED_FOR, check_proxies
 from app.secret_sources import PATIENCE, Patience
-from app.url_checks import check_urls, database_url
+from app.url_checks import check_urls, database_url, redis_url
 from app.variables import Findings, Variable, read
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
@@ -42,9 +43,11 @@ VARIABLES: Final = (
     Variable("DATABASE_URL", "PostgreSQL or SQLite database.", "sqlite:///instance/audiapro.db", secret=True),
     Variable("ROTATION_DATABASE_URL", "The database without the pooler, for key rotation.", secret=True),
     Variable("REDIS_URL", "Redis for what several machines share, such as rate limits.", secret=True),
+    Variable("REDIS_CERTIFICATE", "Whether the certificate of Redis is checked: checked or unchecked.", "checked"),
     Variable("PORT", "TCP port to listen on.", "5000"),
     Variable("WEB_CONCURRENCY", "Worker processes, of 4 threads each.", "2"),
     Variable("TRUSTED_PROXY_HOPS", "How many proxies in front say who the client is.", "0"),
+    Variable("CLIENT_ADDRESS_HEADER", "The header in which they say it.", FORWARDED_FOR),
     Variable("JWT_ACCESS_TOKEN_EXPIRES", "Lifetime of an access token in seconds.", "900"),
     Variable("JWT_REFRESH_TOKEN_EXPIRES", "Lifetime of a refresh token, and so of a sign-in, in seconds.", "86400"),
     Variable("SESSION_IDLE_EXPIRES", "Seconds after which an unused sign-in ends.", "86400"),
@@ -110,6 +113,7 @@ class Settings:
     session_idle_expires: timedelta
     web_concurrency: int = 2
     trusted_proxy_hops: int = 0
+    client_address_header: str = FORWARDED_FOR
     sign_up_open: bool = True
     key_max_age: timedelta = timedelta(days=180)
     audit_retention: timedelta = timedelta(days=365)
@@ -149,6 +153,7 @@ def load_settings(
     port = _number("PORT", values, 65_535, found)
     web_concurrency = _number("WEB_CONCURRENCY", values, 64, found)
     trusted_proxy_hops = _number("TRUSTED_PROXY_HOPS", values, 10, found, least=0)
+    found.problems.extend(check_proxies(values))
     access_token_expires = _number("JWT_ACCESS_TOKEN_EXPIRES", values, 999_999_999, found)
     refresh_token_expires = _number("JWT_REFRESH_TOKEN_EXPIRES", values, 999_999_999, found)
     session_idle_expires = _number("SESSION_IDLE_EXPIRES", values, 999_999_999, found)
@@ -172,13 +177,14 @@ def load_settings(
         jwt_secret_key_fallbacks=tuple(key.text for key in jwt_keys[1:]),
         database_url=database_url(values["DATABASE_URL"], PROJECT, tls),
         rotation_database_url=database_url(values["ROTATION_DATABASE_URL"], PROJECT, tls) or None,
-        redis_url=values["REDIS_URL"] or None,
+        redis_url=redis_url(values["REDIS_URL"], values["REDIS_CERTIFICATE"] == "checked") or None,
         port=port,
         access_token_expires=timedelta(seconds=access_token_expires),
         refresh_token_expires=timedelta(seconds=refresh_token_expires),
         session_idle_expires=timedelta(seconds=session_idle_expires),
         web_concurrency=web_concurrency,
         trusted_proxy_hops=trusted_proxy_hops,
+        client_address_header=values["CLIENT_ADDRESS_HEADER"],
         sign_up_open=values["SIGNUP"] == "open",
         key_max_age=timedelta(days=key_max_age_days),
         audit_retention=timedelta(days=audit_retention_days),

@@ -38,6 +38,7 @@ __all__ = [
 
 SQLITE_BUSY_SECONDS: Final = 15
 LONGEST_WAIT_SECONDS: Final = 3  # for a connection: whoever asks is to be told within 5 seconds that there is none
+POOL_SIZE: Final = 8  # connections of a process, at most: one for each of its 4 threads, and of the 4 that send mail
 PAUSE_SECONDS: Final = 1.0  # after which a connection is asked whether it still works
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -108,7 +109,7 @@ def engine_options(url: str, *, pooled: bool = False) -> dict[str, Any]:
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": SQLITE_BUSY_SECONDS}
     else:
-        options["pool_timeout"] = LONGEST_WAIT_SECONDS
+        options |= {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": LONGEST_WAIT_SECONDS}
         options["connect_args"] = {
             "connect_timeout": LONGEST_WAIT_SECONDS,
             "tcp_user_timeout": LONGEST_WAIT_SECONDS * 1000,  # milliseconds without a sign of life of the other side

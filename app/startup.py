@@ -17,6 +17,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from app.config import EXIT_CONFIG, EXIT_UNAVAILABLE, ConfigurationError, Settings, load_settings
+from app.connections import check_connections
 from app.database import name_of, reason
 from app.doctor.keys import too_old
 from app.encryption import AppEncryption
@@ -43,15 +44,17 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
     """Run the start-up check in an application context, register a new primary key, and return what the operator
     should see. Raises SystemExit when the keys do not fit the database, or it cannot be reached."""
     encryption: AppEncryption = app.extensions["encryption"]
-    name, old = name_of(db.engine.url), []
+    name = name_of(db.engine.url)
+    doubts: list[str] = []
     try:
         with database_or_exit(), system_scope():
             encryption.check_and_register(db.engine)
             with db.engine.connect() as connection:
                 migrated = is_migrated(connection)
+                doubts += check_connections(connection, settings)
                 if migrated:
                     signing_keys.register(connection, app.extensions["signing_keys"].current_id)
-                    old = [f"warning: {text}" for text in too_old(settings, connection)]
+                    doubts += too_old(settings, connection)
     except KeyRefused as refused:
         problems = "\n".join(f"  - {problem}" for problem in refused.problems)
         _end(f"AudiaPro cannot start: the encryption keys do not fit the database.\n{problems}", EXIT_CONFIG)
@@ -61,7 +64,7 @@ def check_start(app: Flask, settings: Settings) -> list[str]:
         *(f"warning: {warning}" for warning in settings.warnings),
         *_mail(settings),
         *_counting(settings),
-        *old,
+        *(f"warning: {doubt}" for doubt in doubts),
         _keys_loaded(settings),
         f"database ready: {name}" if migrated else f"database not migrated: {name}: run `flask db upgrade`",
     ]

@@ -1,4 +1,4 @@
-"""What speaks against the URLs of the databases and of Redis, and how a database's URL is completed.
+"""What speaks against the URLs of the databases and of Redis, and how they are completed.
 
 No sentence repeats a value. :mod:`app.config` reports them all at once.
 """
@@ -28,6 +28,19 @@ def check_urls(values: Mapping[str, str]) -> Iterator[str]:
             )
     if values["REDIS_URL"] and not _is_redis_url(values["REDIS_URL"]):
         yield "REDIS_URL is not a Redis URL. Write redis://, rediss:// (TLS) or unix:///path/to/socket."
+    if values["REDIS_CERTIFICATE"] not in ("checked", "unchecked"):
+        yield "REDIS_CERTIFICATE must be checked or unchecked."
+
+
+def redis_url(text: str, checked: bool) -> str:
+    """The URL as redis-py is given it; an empty one stays empty.
+
+    checked: whether the certificate of a Redis behind TLS must be one that this machine trusts. Without that the
+    connection is encrypted all the same, but whoever can divert it can read along.
+    """
+    if checked or not text.startswith("rediss://"):
+        return text
+    return f"{text}{'&' if '?' in text else '?'}ssl_cert_reqs=none"
 
 
 def database_url(text: str, folder: Path, tls: bool) -> str:

@@ -184,12 +184,15 @@ def _text_of(path: Path, label: str, found: Findings) -> str | None:
     try:
         with path.open(encoding="utf-8-sig") as file:
             mode = os.fstat(file.fileno()).st_mode
+            is_mounted = bool(os.fstatvfs(file.fileno()).f_flag & os.ST_RDONLY)
             text = file.read().strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         found.problems.append(f"{label} cannot be read ({reason}). Correct the path, or the file and its permissions.")
         return None
-    if stat.S_ISREG(mode) and mode & 0o077:
+    # On what is mounted read-only, as containers are given their secrets, the mode is not ours: whoever mounted it has
+    # decided who is let in, and `chmod` would fail.
+    if stat.S_ISREG(mode) and mode & 0o077 and not is_mounted:
         close = f"chmod 600 {shlex.quote(str(path))}"
         found.warnings.append(f"{label} has mode {stat.S_IMODE(mode):04o}, open to other users. Close it: {close}")
     return text

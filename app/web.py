@@ -9,7 +9,6 @@ from apiflask import APIFlask
 from flask import Response, current_app, request
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.database import SAFE_METHODS
 from app.encryption import AppEncryption
@@ -40,16 +39,8 @@ _ALWAYS_ANSWER: Final = frozenset({"documentation", "openapi", "status"})
 _check = threading.Lock()
 
 
-def init_app(app: APIFlask, *, https_only: bool, trusted_proxy_hops: int) -> None:
-    """https_only: tell browsers so even where TLS ends at a proxy in front of us, as it does in production.
-
-    trusted_proxy_hops: how many proxies in front add the client's address and scheme to what they forward. The host
-    name that they forward is never believed.
-    """
-    if trusted_proxy_hops:
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=trusted_proxy_hops, x_proto=trusted_proxy_hops, x_host=0, x_port=0, x_prefix=0
-        )
+def init_app(app: APIFlask, *, https_only: bool) -> None:
+    """https_only: tell browsers so even where TLS ends at a proxy in front of us, as it does in production."""
     app.url_map.merge_slashes = False  # by a redirect to whatever host the request names
     app.before_request(_require_checked_keys)
     app.before_request(_require_text)

@@ -1,5 +1,5 @@
 """One PostgreSQL and one Redis for the whole run, held by the process that starts it; its workers get the addresses.
-That process also sees to it that there is a Chromium, if a browser test was collected.
+That process also sees to it that there are the programs that the collected tests need: Chromium, nginx.
 
 One cast in all tests: Alice owns the tenant acme, Bob is a member on her team, Charlie owns another tenant.
 """
@@ -40,6 +40,7 @@ from app.tenancy import system_scope
 from app.tenants.models import Tenant
 from tests.servers import FAST_BUT_NOT_DURABLE, Postgres, PostgresClient, Redis
 from tests.servers.browser import provide_chromium
+from tests.servers.proxies import provide_nginx
 
 
 class Servers:
@@ -48,7 +49,7 @@ class Servers:
     def __init__(self) -> None:
         self._running = ExitStack()
         self.close = self._running.close
-        self._chromium_provided = False
+        self._provided: set[str] = set()
 
     @cached_property
     def postgres(self) -> Postgres:
@@ -58,14 +59,16 @@ class Servers:
     def redis(self) -> Redis:
         return self._running.enter_context(Redis())
 
-    def provide_chromium(self, config: pytest.Config, collected: Iterable[str]) -> None:
-        """If a browser test is among the collected ones, whose ids are given: see ``tests.servers.browser``.
+    def provide_programs(self, config: pytest.Config, collected: Iterable[str]) -> None:
+        """Those that the collected tests need, whose ids are given: see ``tests.servers.browser`` and ``.proxies``.
 
         Once, before any test runs, and by this process alone: two that install the same thing are in each other's way.
         """
-        if not self._chromium_provided and any(name.startswith("tests/browser/") for name in collected):
-            self._chromium_provided = True
-            provide_chromium(config.get_terminal_writer().line)
+        folders = {name.split("/")[1] for name in collected if name.count("/") > 1}
+        for folder, provide in (("browser", provide_chromium), ("deploy", provide_nginx)):
+            if folder in folders - self._provided:
+                self._provided.add(folder)
+                provide(config.get_terminal_writer().line)
 
 
 SERVERS = pytest.StashKey[Servers]()
@@ -86,13 +89,13 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
-    node.config.stash[SERVERS].provide_chromium(node.config, ids)
+    node.config.stash[SERVERS].provide_programs(node.config, ids)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Whatever is loaded by now stays: to look for garbage in it all the time is a tenth of the work of a test."""
     if SERVERS in session.config.stash and not session.config.option.collectonly:
-        session.config.stash[SERVERS].provide_chromium(session.config, (item.nodeid for item in session.items))
+        session.config.stash[SERVERS].provide_programs(session.config, (item.nodeid for item in session.items))
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

@@ -237,6 +237,17 @@ def test_a_private_file_is_not_reported(mode, tmp_path):
     assert load_settings(environ(), env_file).warnings == ()
 
 
+def test_what_is_mounted_read_only_is_not_reported_for_nobody_could_close_it(tmp_path, monkeypatch):
+    path = private(tmp_path / "redis", "redis://cache")
+    path.chmod(0o444)
+    given = environ(REDIS_URL_FILE=str(path))
+    assert len(load_settings(given, None).warnings) == 1
+    mounted = os.statvfs_result((*os.statvfs(tmp_path)[:8], os.ST_RDONLY, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: mounted)
+    settings = load_settings(given, None)
+    assert (settings.redis_url, settings.warnings) == ("redis://cache", ())
+
+
 # Keys
 
 
@@ -497,6 +508,37 @@ def test_a_redis_url_is_passed_on_as_it_is(url):
     assert load(REDIS_URL=url).redis_url == url
 
 
+def test_the_certificate_of_redis_is_checked_unless_the_operator_does_without():
+    for url, without in (
+        ("rediss://:p@h:6380", "rediss://:p@h:6380?ssl_cert_reqs=none"),
+        ("rediss://:p@h:6380/1?socket_timeout=1", "rediss://:p@h:6380/1?socket_timeout=1&ssl_cert_reqs=none"),
+        ("redis://:p@h:6379", "redis://:p@h:6379"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ):
+        assert load(REDIS_URL=url).redis_url == url
+        assert load(REDIS_URL=url, REDIS_CERTIFICATE="unchecked").redis_url == without
+    assert load(REDIS_CERTIFICATE="unchecked").redis_url is None
+    assert only_problem(REDIS_CERTIFICATE="no") == "REDIS_CERTIFICATE must be checked or unchecked."
+
+
+# Proxies
+
+
+@pytest.mark.parametrize("name", ["X_Real_IP", "X Real", "", "X:", "1x", "\N{KELVIN SIGN}", "x" * 65])
+def test_a_name_that_is_no_headers_is_refused(name):
+    given = {"TRUSTED_PROXY_HOPS": "1", "CLIENT_ADDRESS_HEADER": name}
+    if name:
+        assert only_problem(**given) == "CLIENT_ADDRESS_HEADER must be the name of a header, such as X-Forwarded-For."
+    else:
+        assert load(**given).client_address_header == "X-Forwarded-For"
+
+
+def test_another_header_is_believed_of_a_proxy_alone():
+    assert load(CLIENT_ADDRESS_HEADER="x-forwarded-for").trusted_proxy_hops == 0
+    assert load(CLIENT_ADDRESS_HEADER="DO-Connecting-IP", TRUSTED_PROXY_HOPS="1").trusted_proxy_hops == 1
+    assert "set TRUSTED_PROXY_HOPS, too" in only_problem(CLIENT_ADDRESS_HEADER="DO-Connecting-IP")
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -609,9 +651,11 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "DATABASE_URL": "mysql://h",
             "ROTATION_DATABASE_URL": "mysql://h",
             "REDIS_URL": "http://h",
+            "REDIS_CERTIFICATE": "lost",
             "PORT": "0",
             "WEB_CONCURRENCY": "0",
             "TRUSTED_PROXY_HOPS": "-1",
+            "CLIENT_ADDRESS_HEADER": "X Real: 1",
             "JWT_ACCESS_TOKEN_EXPIRES": "0",
             "JWT_REFRESH_TOKEN_EXPIRES": "0",
             "SESSION_IDLE_EXPIRES": "0",

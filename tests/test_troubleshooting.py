@@ -22,6 +22,7 @@ SOURCES += ["app/encryption/registry.py", "app/encryption/rotation.py", "app/enc
 SOURCES += ["app/errors.py", "app/startup.py", "app/web.py"]
 SOURCES += ["app/mail_checks.py", "app/mail/resend.py", "app/mail/service.py"]
 SOURCES += ["app/cli/adoption.py", "app/encryption/adoption.py", "app/origins.py"]
+SOURCES += ["app/proxies.py", "app/connections.py", "app/url_checks.py"]
 SOURCES += [str(path.relative_to(ROOT)) for name in FOLDERS for path in sorted((ROOT / "app" / name).glob("*.py"))]
 RAISING = {
     "Conflict",

@@ -1,6 +1,7 @@
 import threading
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import pytest
 from flask import request
@@ -174,12 +175,11 @@ def test_no_transaction_waits_for_a_body_that_arrives_slowly(app, alice, databas
     assert body.looked
 
 
-def address_seen(settings: Settings, hops: int, forwarded: str) -> str | None:
+def address_seen(settings: Settings, headers: dict[str, str], **changes: Any) -> str | None:
     seen: list[str | None] = []
-    with running(replace(settings, trusted_proxy_hops=hops)) as app:
+    with running(replace(settings, **changes)) as app:
         app.before_request(lambda: seen.append(request.remote_addr))
-        client = app.test_client()
-        client.get("/healthz", headers={"X-Forwarded-For": forwarded}, environ_base={"REMOTE_ADDR": "10.0.0.1"})
+        app.test_client().get("/healthz", headers=headers, environ_base={"REMOTE_ADDR": "10.0.0.1"})
     return seen[0]
 
 
@@ -195,4 +195,22 @@ def address_seen(settings: Settings, hops: int, forwarded: str) -> str | None:
 def test_only_as_many_proxies_are_believed_as_were_configured(
     settings: Settings, hops: int, forwarded: str, expected: str
 ) -> None:
-    assert address_seen(settings, hops, forwarded) == expected
+    assert address_seen(settings, {"X-Forwarded-For": forwarded}, trusted_proxy_hops=hops) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"DO-Connecting-IP": "203.0.113.9"}, "203.0.113.9"),
+        ({"DO-Connecting-IP": "203.0.113.9", "X-Forwarded-For": "198.51.100.1"}, "203.0.113.9"),
+        ({"DO-Connecting-IP": "198.51.100.1, 203.0.113.9"}, "203.0.113.9"),
+        ({"X-Forwarded-For": "198.51.100.1"}, "10.0.0.1"),
+        ({"DO-Connecting-IP": ""}, "10.0.0.1"),
+    ],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_where_a_platform_gives_the_address_in_another_header_that_alone_is_believed(
+    settings: Settings, headers: dict[str, str], expected: str
+) -> None:
+    changes = {"trusted_proxy_hops": 1, "client_address_header": "do-connecting-ip"}
+    assert address_seen(settings, headers, **changes) == expected

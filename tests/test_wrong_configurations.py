@@ -203,8 +203,16 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"JWT_REFRESH_TOKEN_EXPIRES": "0"}, f"JWT_REFRESH_TOKEN_EXPIRES {LIFETIME}"),
     ({"SESSION_IDLE_EXPIRES": "-1"}, f"SESSION_IDLE_EXPIRES {LIFETIME}"),
     ({"AUDIT_RETENTION_DAYS": "for ever"}, "AUDIT_RETENTION_DAYS must be a whole number from 1 to 36500."),
+    ({"KEY_MAX_AGE_DAYS": "0"}, "KEY_MAX_AGE_DAYS must be a whole number from 1 to 36500."),
     ({"RATELIMIT_TENANT_BUDGET": "1e6"}, "RATELIMIT_TENANT_BUDGET must be a whole number from 1 to 999999999."),
     ({"SIGNUP": "ajar"}, "SIGNUP must be open or closed."),
+    ({"REDIS_CERTIFICATE": "no"}, "REDIS_CERTIFICATE must be checked or unchecked."),
+    # proxies
+    ({"CLIENT_ADDRESS_HEADER": "x: y"}, "CLIENT_ADDRESS_HEADER must be the name of a header, such as X-Forwarded-For."),
+    (
+        {"CLIENT_ADDRESS_HEADER": "DO-Connecting-IP", "TRUSTED_PROXY_HOPS": "0"},
+        "CLIENT_ADDRESS_HEADER is believed of a proxy alone: set TRUSTED_PROXY_HOPS, too.",
+    ),
     # mail
     (
         {"RESEND_API_KEY": "re 5h2Kd9Qw"},

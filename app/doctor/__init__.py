@@ -41,7 +41,7 @@ def examine() -> Iterator[Finding]:
 def _of_database(settings: Settings) -> Iterator[Finding]:
     with system_scope():
         with db.engine.connect() as connection:
-            found = list(database.check_server(connection))
+            found = list(database.check_server(settings, connection))
             yield from found
             if any(finding.subject == "migrations" and finding.state is State.FAILURE for finding in found):
                 return  # nothing else can be asked of a database that lacks tables

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, literal, select, text
 
+from app.config import Settings
+from app.connections import check_connections
 from app.database import now
 from app.doctor.findings import Finding, failure, ok, warning
 from app.extensions import db
@@ -26,7 +28,7 @@ FLOOR_BROKEN: Final = (
 )
 
 
-def check_server(connection: Connection) -> Iterator[Finding]:
+def check_server(settings: Settings, connection: Connection) -> Iterator[Finding]:
     """The server, and how we are connected to it. In the system's scope."""
     if is_migrated(connection):
         yield ok("migrations", "all that this version knows are made")
@@ -37,6 +39,7 @@ def check_server(connection: Connection) -> Iterator[Finding]:
     else:
         yield _encrypted(connection)
         yield _login(connection)
+        yield _room(settings, connection)
         yield _clock(connection)
 
 
@@ -90,6 +93,13 @@ def _login(connection: Connection) -> Finding:
     if powers.rolbypassrls:
         return warning(subject, "Our login may go past row-level security: take BYPASSRLS from it.")
     return ok(subject, "no superuser")
+
+
+def _room(settings: Settings, connection: Connection) -> Finding:
+    subject = "database, room"
+    for text_of_it in check_connections(connection, settings):
+        return warning(subject, f"{text_of_it[0].upper()}{text_of_it[1:]}.")
+    return ok(subject, "for all connections of this machine's processes, and a command beside them")
 
 
 def _clock(connection: Connection) -> Finding:

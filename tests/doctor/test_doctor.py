@@ -112,6 +112,13 @@ def planted(well_kept, fault, remedy):
             for power, word in (("SUPERUSER", "superuser"), ("BYPASSRLS", "BYPASSRLS"))
         ),
         (
+            "ALTER ROLE {login} CONNECTION LIMIT 10",
+            "ALTER ROLE {login} CONNECTION LIMIT -1",
+            "database, room",
+            State.WARNING,
+            "which has 10 for this login",
+        ),
+        (
             "ALTER TABLE calls DISABLE ROW LEVEL SECURITY",
             "ALTER TABLE calls ENABLE ROW LEVEL SECURITY",
             "tenants",

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import pickle
+from itertools import count
 
 import pytest
 from cryptography.fernet import Fernet
@@ -80,7 +81,9 @@ def test_an_application_may_have_had_several_keys():
     assert open_value(TOKEN, "fernet", keys) == "hunter2"
 
 
-@pytest.mark.parametrize("text", ["", ",", "hunter2", "ab" * 32, KEY.decode()[:-2], f"{KEY.decode()},x"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "hunter2", "ab" * 32, KEY.decode()[:-2], f"{KEY.decode()},x"], ids=map(str, count())
+)
 def test_what_is_no_fernet_key_is_refused_and_not_repeated(text):
     with pytest.raises(MalformedOldKey) as refusal:
         OldKeys.parse(text)
@@ -103,6 +106,7 @@ def test_keys_are_neither_shown_nor_pickled():
         Fernet(OTHER).encrypt(b"x"),
         base64.b64encode(TOKEN[:-4]),
     ],
+    ids=map(str, count()),
 )
 @pytest.mark.parametrize("encoding", [encoding for encoding in ENCODINGS if "fernet" in encoding])
 def test_a_token_that_does_not_open_is_never_taken_for_anything_else(value, encoding):
@@ -140,6 +144,7 @@ def test_a_token_that_does_not_open_is_never_taken_for_anything_else(value, enco
             "is a value that AudiaPro has sealed: it opens in its own row alone",
         ),
     ],
+    ids=map(str, count()),
 )
 def test_what_cannot_be_taken_over_is_told(value, encoding, told):
     if told is None:

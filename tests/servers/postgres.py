@@ -66,7 +66,7 @@ class Postgres(Server, PostgresClient):
         # Ended at last by an immediate shutdown: a killed server would leave its shared memory behind.
         Server.__init__(self, "postgres", last_signal=signal.SIGQUIT)
         PostgresClient.__init__(self, f"postgresql://postgres:{self.password}@{LOOPBACK}:{self.port}/postgres")
-        self._data = self.folder / "data"
+        self.data = self.folder / "data"
         self._programs = postgres_programs()
         self._user: dict[str, Any] = {}
         try:
@@ -79,7 +79,7 @@ class Postgres(Server, PostgresClient):
             raise
 
     def start(self) -> None:
-        command = [str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self.port)]
+        command = [str(self._programs / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         self._launch(command, **self._user)
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
@@ -124,7 +124,7 @@ class Postgres(Server, PostgresClient):
         }
         result = subprocess.run(
             [
-                *(str(self._programs / "initdb"), "--pgdata", str(self._data), "--no-sync"),
+                *(str(self._programs / "initdb"), "--pgdata", str(self.data), "--no-sync"),
                 *("--encoding", "UTF8", "--locale", "C", "--auth", "scram-sha-256"),
                 *("--username", "postgres", "--pwfile", str(password_file)),
                 *(f"--set={name}={value}" for name, value in settings.items()),
@@ -144,7 +144,7 @@ class Postgres(Server, PostgresClient):
     def _is_ready(self, pid: int) -> bool:
         # The first line is the process id, which tells a file left by a crash apart; the eighth is the state.
         with contextlib.suppress(FileNotFoundError):
-            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
             return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
         return False
 

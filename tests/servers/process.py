@@ -87,13 +87,11 @@ class Server(Closing):
             # A session of its own, so that Ctrl-C in the terminal reaches the tests and not the server.
             self._process = subprocess.Popen(
                 command,
-                cwd=self.folder,
-                env=clean_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **how,
+                **{"cwd": self.folder, "env": clean_environment()} | how,
             )
         self._pid_file.write_text(str(self._process.pid))
         deadline = time.monotonic() + 60

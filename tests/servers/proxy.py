@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Coroutine
@@ -15,9 +16,12 @@ CHUNK = 65_536
 
 
 class TcpProxy(Closing):
-    """Stands between a client and the server at `url`; its own `url` is the same one with the proxy's port."""
+    """Stands between a client and the server at `url`; its own `url` is the same one with the proxy's port.
 
-    def __init__(self, url: str) -> None:
+    tls: what it speaks TLS with to clients.
+    """
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
         self._target = (parts.hostname, parts.port)
         self.port = free_port()
@@ -26,6 +30,7 @@ class TcpProxy(Closing):
         self._writers: set[asyncio.StreamWriter] = set()
         self._marker: bytes | None = None
         self._swallowed = threading.Event()
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-proxy", daemon=True)
         self._thread.start()
@@ -66,7 +71,7 @@ class TcpProxy(Closing):
 
     async def _accept(self) -> None:
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._connect, LOOPBACK, self.port)
+            self._listener = await asyncio.start_server(self._connect, LOOPBACK, self.port, ssl=self._tls)
 
     async def _refuse(self) -> None:
         if self._listener is not None:
