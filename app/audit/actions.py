@@ -75,6 +75,7 @@ OF_NOBODY: Final[Mapping[str, str]] = {
     "encryption_key.retired": "retired an encryption key",
     "encryption_key.forgotten": "forgot an encryption key",
     "encryption_key.reinstated": "reinstated an encryption key",
+    "backup.checked": "checked a backup",
 }
 
 WORDS: Final[Mapping[str, str]] = {
