@@ -13,6 +13,7 @@ from app.calls.api import api as calls_api
 from app.calls.hooks import api as hooks_api
 from app.cli.accounts import commands as account_commands
 from app.cli.audit import commands as audit_commands
+from app.cli.backup import commands as backup_commands
 from app.cli.develop import commands as development_commands
 from app.cli.doctor import commands as doctor_commands
 from app.cli.encryption import commands as encryption_commands
@@ -79,6 +80,7 @@ MONITORED = (metrics_api, access.monitor)
 COMMANDS = (
     account_commands,
     audit_commands,
+    backup_commands,
     development_commands,
     doctor_commands,
     encryption_commands,

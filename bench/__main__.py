@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import deliveries, metrics, pages, requests, rotation, startup
+from bench import backup, deliveries, metrics, pages, requests, rotation, startup
 from bench.report import Table
 from tests.servers import Postgres
 
@@ -21,6 +21,7 @@ SECTIONS: dict[str, Callable[[Postgres], list[Table]]] = {
     "metrics": metrics.measure,
     "pages": pages.measure,
     "rotation": rotation.measure,
+    "backup": backup.measure,
 }
 
 

@@ -29,7 +29,7 @@ def gunicorn(application: str, url: str, **variables: str) -> Iterator[int]:
     """Serve an application as `Procfile` does, on a free port, until the block ends."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("gunicorn")), application, "--bind", f"127.0.0.1:{port}"]
-    variables = environment(url, WEB_CONCURRENCY="2", **variables)
+    variables = environment(url, **{"WEB_CONCURRENCY": "2", **variables})
     process = subprocess.Popen(command, cwd=ROOT, env=variables, stderr=subprocess.DEVNULL)
     try:
         wait_until_open(port, process)

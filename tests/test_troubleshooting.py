@@ -8,9 +8,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/troubleshooting.md").read_text()
-FOLDERS = ["adoption", "audit", "identity", "limits", "secret_sources", "tenants"]
+FOLDERS = ["adoption", "audit", "backups", "identity", "limits", "secret_sources", "tenants"]
 # Where messages come from: the calls and statements whose first literal is what the operator reads.
-SOURCES = ["app/config.py", "app/variables.py", "app/key_checks.py", "app/cli/encryption.py", "app/cli/rotation.py"]
+SOURCES = [
+    "app/config.py",
+    "app/variables.py",
+    "app/key_checks.py",
+    "app/cli/backup.py",
+    "app/cli/encryption.py",
+    "app/cli/rotation.py",
+]
 SOURCES += ["app/encryption/registry.py", "app/encryption/rotation.py", "app/encryption/sealed.py"]
 SOURCES += ["app/errors.py", "app/startup.py", "app/web.py"]
 SOURCES += ["app/mail_checks.py", "app/mail/resend.py", "app/mail/service.py"]
@@ -21,6 +28,7 @@ SOURCES += ["app/metrics/shared.py", "app/status/figures.py", "app/status/values
 SOURCES += [str(path.relative_to(ROOT)) for name in FOLDERS for path in sorted((ROOT / "app" / name).glob("*.py"))]
 RAISING = {
     "Conflict",
+    "Damaged",
     "Forbidden",
     "KeyNotChanged",
     "NotAdoptable",

@@ -77,6 +77,7 @@ OF_NOBODY: Final[Mapping[str, str]] = {
     "encryption_key.reinstated": "reinstated an encryption key",
     "incident.rotation_began": "began to replace both keys after a break-in",
     "incident.keys_replaced": "replaced both keys after a break-in, with the proof",
+    "backup.checked": "checked a backup",
 }
 
 WORDS: Final[Mapping[str, str]] = {

@@ -109,10 +109,12 @@ class ProgressLine:
         now = time.monotonic()
         if now - self.shown >= (0.2 if self.on_terminal else SECONDS_BETWEEN_LINES):
             self.shown = now
-            rate = self.done / (now - self.started)
-            left = max(0, self.total - self.done) / rate if rate else 0
-            line = f"{self.done} of {self.total} {self.what}, {rate:.0f} a second, {left:.0f} s left"
+            line = self.line(self.done / (now - self.started))
             click.echo(f"\r{line}\033[K" if self.on_terminal else line, err=True, nl=not self.on_terminal)
+
+    def line(self, rate: float) -> str:
+        left = max(0, self.total - self.done) / rate if rate else 0
+        return f"{self.done} of {self.total} {self.what}, {rate:.0f} a second, {left:.0f} s left"
 
     def end(self) -> None:
         if self.on_terminal:

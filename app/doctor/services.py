@@ -14,12 +14,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.audit.models import AuditEvent, AuditSeal
+from app.backups.service import last_checked_backup
 from app.config import Settings
 from app.database import now
 from app.doctor.findings import Finding, failure, ok, warning
 from app.limits.counting import REDIS_TIMEOUT_SECONDS
 from app.mail import service as mail
+from app.tenants.models import Tenant
 
+LONGEST_UNCHECKED: Final = timedelta(days=35)
 LONGEST_UNSEALED: Final = timedelta(days=2)  # it is to be sealed daily, at the least
 LONGEST_QUEUED: Final = timedelta(hours=1)
 
@@ -64,6 +67,23 @@ def check_audit(session: Session) -> Iterator[Finding]:
         yield warning(subject, "Events of more than two days are not sealed: have `flask audit seal` run every day.")
     else:
         yield ok(subject, "nothing of more than two days is without a seal")
+
+
+def check_backup(session: Session) -> Iterator[Finding]:
+    """Whether somebody has seen, not long ago, that a backup can be used. In the system's scope."""
+    subject = "backups"
+    checked_at = last_checked_backup(session)
+    since = checked_at or session.scalar(select(func.min(Tenant.created_at)))
+    if since is not None and now() - since > LONGEST_UNCHECKED:
+        yield warning(
+            subject,
+            f"None was checked for more than {LONGEST_UNCHECKED.days} days, so nobody knows whether there is one: run "
+            "`flask backup check FILE --record`.",
+        )
+    elif checked_at is None:
+        yield ok(subject, f"none was checked yet, and there are no tenants of more than {LONGEST_UNCHECKED.days} days")
+    else:
+        yield ok(subject, f"one was checked on {checked_at:%Y-%m-%d}, and can be used")
 
 
 def _problem(url: str) -> str | None:

@@ -263,6 +263,14 @@ def _remove(connection: Connection, column: EncryptedColumn, key_id: str) -> lis
     return [SealedRow(column.name, str(row), str(owner_id)) for row, owner_id in connection.execute(removed)]
 
 
+def opens_canary(keyring: Keyring, key_id: str, canary: str) -> bool:
+    """Whether the keyring's key of that id is the one that was registered under it with this canary."""
+    try:
+        return sealed.open(keyring, _canary_context(key_id), canary) == CANARY_TEXT
+    except sealed.EncryptionError:
+        return False
+
+
 def _canary_context(key_id: str) -> Context:
     return Context("encryption_keys.canary", PLATFORM, key_id)
 
@@ -275,11 +283,7 @@ def _problem(row: Any, keyring: Keyring) -> str | None:
             f"ENCRYPTION_KEY_FALLBACKS; or, if no value needs it, run `flask encryption retire {row.id}`; or, if it is "
             f"lost, run `flask encryption forget {row.id}`, which gives up the values sealed under it."
         )
-    try:
-        opened = sealed.open(keyring, _canary_context(row.id), row.canary)
-    except sealed.EncryptionError:
-        opened = b""
-    if opened != CANARY_TEXT:
+    if not opens_canary(keyring, row.id, row.canary):
         return (
             f"The configured key {row.id} is not the one that the database knows by this id: its canary is not opened."
         )

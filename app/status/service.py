@@ -57,7 +57,7 @@ def is_migrated(connection: Connection) -> bool:
     A migration that it does not know comes from a newer version, which a rolling deployment starts beside this one.
     """
     made = set(MigrationContext.configure(connection).get_current_heads())
-    heads, known = _migrations()
+    heads, known = migrations()
     return heads <= made or not made <= known
 
 
@@ -104,7 +104,7 @@ def _check_isolation(connection: Connection) -> None:
 
 
 @lru_cache(maxsize=1)
-def _migrations() -> tuple[frozenset[str], frozenset[str]]:
+def migrations() -> tuple[frozenset[str], frozenset[str]]:
     """The newest migration, and all. They do not change while the process lives."""
     scripts = ScriptDirectory.from_config(current_app.extensions["migrate"].migrate.get_config())
     return frozenset(scripts.get_heads()), frozenset(script.revision for script in scripts.walk_revisions())

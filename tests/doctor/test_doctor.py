@@ -257,6 +257,23 @@ def test_mails_that_wait_and_events_without_a_seal_are_found(settings, well_kept
             assert set(not_ok(examined_app(app, settings))) == {"mail"}
 
 
+def test_backups_that_nobody_checks_are_found(settings, well_kept):
+    age = "ALTER TABLE audit_events DISABLE TRIGGER USER", "ALTER TABLE audit_events ENABLE TRIGGER USER"
+    with running(settings) as app:
+        with in_database(app):
+            db.session.add(Tenant(name="Acme", subdomain="acme"))
+            db.session.commit()
+        assert not_ok(examined_app(app, settings)) == {}
+        well_kept.execute("UPDATE tenants SET created_at = created_at - interval '36 days'")
+        assert "flask backup check FILE --record" in not_ok(examined_app(app, settings))["backups"]
+        with in_database(app):
+            audit.record(db.session(), "backup.checked")
+            db.session.commit()
+        assert not_ok(examined_app(app, settings)) == {}
+        well_kept.execute(age[0], "UPDATE audit_events SET occurred_at = occurred_at - interval '36 days'", age[1])
+        assert "backups" in not_ok(examined_app(app, settings))
+
+
 class TestSqlite:
     @pytest.fixture
     def path(self, migrated_sqlite, tmp_path):
