@@ -22,6 +22,8 @@ def check_proxies(values: Mapping[str, str]) -> Iterator[str]:
         yield f"CLIENT_ADDRESS_HEADER must be the name of a header, such as {FORWARDED_FOR}."
     elif name.lower() != FORWARDED_FOR.lower() and not values["TRUSTED_PROXY_HOPS"].strip("0"):
         yield "CLIENT_ADDRESS_HEADER is believed of a proxy alone: set TRUSTED_PROXY_HOPS, too."
+    elif name.lower() != FORWARDED_FOR.lower() and values["TRUSTED_PROXY_HOPS"] != "1":
+        yield "CLIENT_ADDRESS_HEADER holds one address, whatever is in front: set TRUSTED_PROXY_HOPS to 1."
 
 
 def believe_proxies(app: APIFlask, hops: int, address_header: str) -> None:

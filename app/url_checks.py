@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
+from redis.connection import Connection, parse_url
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -27,7 +30,10 @@ def check_urls(values: Mapping[str, str]) -> Iterator[str]:
                 "sqlite:////folder/file.db."
             )
     if values["REDIS_URL"] and not _is_redis_url(values["REDIS_URL"]):
-        yield "REDIS_URL is not a Redis URL. Write redis://, rediss:// (TLS) or unix:///path/to/socket."
+        yield (
+            "REDIS_URL is not a Redis URL. Write redis://:password@host:6379/0, rediss://… (TLS) or "
+            "unix:///path/to/socket, and no options that Redis's client does not know."
+        )
     if values["REDIS_CERTIFICATE"] not in ("checked", "unchecked"):
         yield "REDIS_CERTIFICATE must be checked or unchecked."
 
@@ -72,10 +78,23 @@ def _completed(url: URL, folder: Path, tls: bool) -> URL:
     hosts = [re.sub(r"(?<=[^:]):[0-9]+$", "", host) for host in ",".join(hosts).split(",") if host]
     if {"@", "#"} & {*f"{url.host}{url.database}"}:
         raise ValueError  # a piece of the password, which was not percent-encoded
+    if not _are_options(url):
+        raise ValueError
     url = url.set(drivername="postgresql+psycopg")
     if tls and "sslmode" not in url.query and not all(map(_is_local, hosts)):
         url = url.update_query_dict({"sslmode": "require"})
     return url
+
+
+def _are_options(url: URL) -> bool:
+    """Whether libpq knows the options behind the question mark. It says so of a wrong name at once, of a wrong sslmode
+    only when it connects."""
+    modes = url.normalized_query.get("sslmode", ())
+    try:
+        make_conninfo(**{name: values[-1] for name, values in url.normalized_query.items()})
+    except ProgrammingError:
+        return False
+    return set(modes) <= {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 
 
 def _is_local(host: str) -> bool:
@@ -91,8 +110,12 @@ def _is_local(host: str) -> bool:
 def _is_redis_url(text: str) -> bool:
     try:
         url = urlsplit(text)
-        if url.scheme == "unix":
-            return bool(url.path)
-        return url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0
-    except ValueError:
+        options = parse_url(text)
+        options.pop("max_connections", None)  # of the pool
+        options.pop("connection_class", Connection)(**options)
+    except (ValueError, TypeError):  # TypeError: of an option that there is not
         return False
+    if url.scheme == "unix":
+        return bool(url.path)
+    has_number = re.fullmatch(r"/?[0-9]{0,9}", url.path) is not None  # of the database, which else would be 0
+    return bool(url.hostname) and url.port != 0 and has_number

@@ -33,7 +33,10 @@ DATABASE = (
     "is not the URL of a PostgreSQL or SQLite database. Write postgresql://user:password@host/name, with special "
     "characters of the password percent-encoded, or sqlite:////folder/file.db."
 )
-REDIS = "REDIS_URL is not a Redis URL. Write redis://, rediss:// (TLS) or unix:///path/to/socket."
+REDIS = (
+    "REDIS_URL is not a Redis URL. Write redis://:password@host:6379/0, rediss://… (TLS) or unix:///path/to/socket, "
+    "and no options that Redis's client does not know."
+)
 SENDER = "RESEND_FROM_EMAIL must be an address, or a name and an address: AudiaPro <no-reply@mail.your-domain>."
 PUBLIC = (
     "PUBLIC_URL must be an absolute URL without user, query or fragment, in production with https: "
@@ -210,12 +213,22 @@ WRONG: list[tuple[dict[str, str], str]] = [
         {"METRICS_TOKEN": "tVd7Qk2Zs9"},
         "METRICS_TOKEN is shorter than 32 characters. Make a new one: python generate_keys.py --only metrics",
     ),
+    ({"REDIS_URL": "redis://:x@h?db=abc"}, REDIS),
+    ({"REDIS_URL": "redis://:x@h/abc"}, REDIS),
+    ({"REDIS_URL": "redis://:x@h?foo=bar"}, REDIS),
+    ({"REDIS_URL": "REDIS://:x@h/0"}, REDIS),
+    ({"DATABASE_URL": "postgresql://u:p@h/n?sslmode=requre"}, f"DATABASE_URL {DATABASE}"),
+    ({"DATABASE_URL": "postgresql://u:p@h/n?foo=bar"}, f"DATABASE_URL {DATABASE}"),
     ({"REDIS_CERTIFICATE": "no"}, "REDIS_CERTIFICATE must be checked or unchecked."),
     # proxies
     ({"CLIENT_ADDRESS_HEADER": "x: y"}, "CLIENT_ADDRESS_HEADER must be the name of a header, such as X-Forwarded-For."),
     (
         {"CLIENT_ADDRESS_HEADER": "DO-Connecting-IP", "TRUSTED_PROXY_HOPS": "0"},
         "CLIENT_ADDRESS_HEADER is believed of a proxy alone: set TRUSTED_PROXY_HOPS, too.",
+    ),
+    (
+        {"CLIENT_ADDRESS_HEADER": "DO-Connecting-IP", "TRUSTED_PROXY_HOPS": "2"},
+        "CLIENT_ADDRESS_HEADER holds one address, whatever is in front: set TRUSTED_PROXY_HOPS to 1.",
     ),
     # mail
     (

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, literal, select, text
+from sqlalchemy import Connection, Engine, create_engine, literal, select, text
+from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.connections import check_connections
-from app.database import now
+from app.database import engine_options, now, reason
 from app.doctor.findings import Finding, failure, ok, warning
 from app.extensions import db
 from app.status.service import is_migrated
 from app.tenancy import FLOOR_MISSING, keeps_tenants_apart, tenant_scope
 
 FARTHEST_CLOCK: Final = timedelta(seconds=5)  # from the database's
+_IDENTITY: Final = text(
+    "SELECT datname, oid, pg_postmaster_start_time() FROM pg_database WHERE datname = current_database()"
+)
 NOBODY: Final = UUID(int=0)
 FLOOR_BROKEN: Final = (
     "Row-level security was switched off for a table: ALTER TABLE … ENABLE ROW LEVEL SECURITY on each that \\d in psql "
@@ -40,7 +44,29 @@ def check_server(settings: Settings, connection: Connection) -> Iterator[Finding
         yield _encrypted(connection)
         yield _login(connection)
         yield _room(settings, connection)
+        yield from check_rotation(settings, connection)
         yield _clock(connection)
+
+
+def check_rotation(settings: Settings, connection: Connection) -> Iterator[Finding]:
+    """Whether ROTATION_DATABASE_URL, where there is one, leads to the same database, past the pooler."""
+    subject = "database, direct"
+    if settings.rotation_database_url is None:
+        return
+    engine = create_engine(settings.rotation_database_url, **engine_options(settings.rotation_database_url))
+    try:
+        with engine.connect() as direct:
+            is_same = direct.execute(_IDENTITY).one() == connection.execute(_IDENTITY).one()
+    except DBAPIError as error:
+        text_of_it = f"ROTATION_DATABASE_URL does not work, and nothing can be rotated: {reason(error, engine.url)}"
+        yield failure(subject, text_of_it)
+    else:
+        if is_same:
+            yield ok(subject, "ROTATION_DATABASE_URL leads to the same database")
+        else:
+            yield failure(subject, "ROTATION_DATABASE_URL leads to another database than DATABASE_URL.")
+    finally:
+        engine.dispose()
 
 
 def check_floor(engine: Engine) -> Finding:
@@ -97,6 +123,8 @@ def _login(connection: Connection) -> Finding:
 
 def _room(settings: Settings, connection: Connection) -> Finding:
     subject = "database, room"
+    if settings.rotation_database_url is not None:
+        return ok(subject, "a pooler shares it out: see how many connections that one may open")
     for text_of_it in check_connections(connection, settings):
         return warning(subject, f"{text_of_it[0].upper()}{text_of_it[1:]}.")
     return ok(subject, "for all connections of this machine's processes, and a command beside them")

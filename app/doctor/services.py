@@ -22,6 +22,7 @@ from app.limits.counting import REDIS_TIMEOUT_SECONDS
 from app.mail import service as mail
 from app.tenants.models import Tenant
 
+SCRATCH: Final = "audiapro:doctor"
 LONGEST_UNCHECKED: Final = timedelta(days=35)
 LONGEST_UNSEALED: Final = timedelta(days=2)  # it is to be sealed daily, at the least
 LONGEST_QUEUED: Final = timedelta(hours=1)
@@ -35,13 +36,15 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
     elif url is None:
         yield warning(subject, f"{processes} processes count requests each by itself: set REDIS_URL.")
     elif (problem := _problem(url)) is not None:
-        yield failure(subject, f"It does not answer ({problem}), and nobody can sign in: see REDIS_URL.")
+        yield failure(subject, f"It does not count ({problem}), and nobody can sign in: see REDIS_URL.")
     elif not url.startswith("unix:") and _problem(_without_password(url)) is None:
         yield failure(subject, "It answers anybody who reaches it: give it a password, and put that into REDIS_URL.")
     elif not url.startswith("rediss://") and not _is_private(url):
         yield failure(subject, "The connection is not encrypted: write rediss:// in REDIS_URL.")
+    elif "ssl_cert_reqs=none" in url and not _is_private(url):
+        yield warning(subject, "Whoever can divert the connection reads along: REDIS_CERTIFICATE=checked, if you can.")
     else:
-        yield ok(subject, "answers us, and nobody else on the network")
+        yield ok(subject, "counts for us, and for nobody else on the network")
 
 
 def check_mail(settings: Settings, session: Session) -> Iterator[Finding]:
@@ -87,11 +90,11 @@ def check_backup(session: Session) -> Iterator[Finding]:
 
 
 def _problem(url: str) -> str | None:
-    """Why Redis does not answer under this URL; None if it does."""
+    """Why Redis does not count under this URL; None if it does. It may answer, and have no room left."""
     patience = {"socket_timeout": REDIS_TIMEOUT_SECONDS, "socket_connect_timeout": REDIS_TIMEOUT_SECONDS}
     try:
         with Redis.from_url(url, **patience) as redis:
-            redis.ping()
+            redis.set(SCRATCH, 1, ex=1)
     except (RedisError, OSError, ValueError) as error:
         return type(error).__name__
     return None

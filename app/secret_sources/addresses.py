@@ -18,6 +18,11 @@ def is_safe(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
 
 
+def stays_here(url: str) -> bool:
+    """Whether it is asked without TLS, on this machine: then no proxy may stand in between, which would read along."""
+    return is_safe(url) and urlsplit(url).scheme == "http"
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -19,7 +19,7 @@ from botocore import exceptions
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from app.secret_sources.addresses import is_safe
+from app.secret_sources.addresses import is_safe, stays_here
 from app.secret_sources.failures import Failure, Patience, Refused, Unavailable
 from app.secret_sources.reference import KmsCiphertext, SecretsManagerSecret
 
@@ -54,6 +54,7 @@ def fetch(location: SecretsManagerSecret | KmsCiphertext, environment: Mapping[s
                 connect_timeout=patience.connect,
                 read_timeout=patience.read,
                 retries={"mode": "standard", "total_max_attempts": 1},  # whoever calls this tries again
+                proxies={} if stays_here(environment.get("AWS_ENDPOINT_URL", "")) else None,
             ),
         )
     except exceptions.BotoCoreError as error:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import hvac
 import requests
 
-from app.secret_sources.addresses import is_safe
+from app.secret_sources.addresses import is_safe, stays_here
 from app.secret_sources.failures import Failure, Patience, Refused, Unavailable
 from app.secret_sources.reference import VaultSecret
 
@@ -67,7 +67,12 @@ def _client(environment: Mapping[str, str], patience: Patience) -> Any:
             raise Refused(f"{name} has blanks or other characters that it cannot have. Copy it again.")
     if authority and not os.access(authority, os.R_OK):
         raise Refused("VAULT_CACERT names no file that can be read.")
+    session = None  # of the client's own, that goes by the variables of proxies
+    if stays_here(address):
+        session = requests.Session()
+        session.trust_env = False  # else HTTP_PROXY would be handed the token
     return hvac.Client(
+        session=session,
         url=address,
         token=token,
         namespace=namespace or None,

@@ -36,7 +36,9 @@ def test_of_an_installation_that_is_well_kept_it_has_nothing_to_say(settings):
     found = examined(settings)
     assert not_ok(found) == {}
     described = re.findall(r"^\| `([^`]+)` \|", (PROJECT / "docs/doctor.md").read_text(), re.MULTILINE)
-    assert [finding.subject for finding in found] == [name for name in described if name != "database"]
+    assert [finding.subject for finding in found] == [
+        name for name in described if name not in ("database", "database, direct")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_of_an_installation_that_is_well_kept_it_has_nothing_to_say(settings):
         ({"trusted_proxy_hops": 0}, "proxies", State.WARNING, "TRUSTED_PROXY_HOPS is 0"),
         ({"cors_origins": ("http://wall.example",)}, "CORS", State.WARNING, "http://wall.example"),
         ({"redis_url": None}, "Redis", State.WARNING, "2 processes"),
-        ({"redis_url": "redis://:x@127.0.0.1:1/0"}, "Redis", State.FAILURE, "does not answer (ConnectionError)"),
+        ({"redis_url": "redis://:x@127.0.0.1:1/0"}, "Redis", State.FAILURE, "does not count (ConnectionError)"),
         ({"resend_api_key": None}, "mail", State.WARNING, "RESEND_API_KEY"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
@@ -78,6 +80,26 @@ def test_a_redis_without_a_password_is_found(settings):
             "answers anybody"
             in not_ok(examined(replace(settings, redis_url=f"redis://127.0.0.1:{redis.port}/0")))["Redis"]
         )
+
+
+def test_a_redis_that_has_no_room_left_is_found(settings):
+    with Redis() as redis, Client.from_url(redis.url) as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "1kb")
+        assert "does not count (OutOfMemoryError)" in not_ok(examined(replace(settings, redis_url=redis.url)))["Redis"]
+
+
+def test_the_way_past_the_pooler_is_tried(settings, well_kept, postgres):
+    def direct(url):
+        found = examined(replace(settings, rotation_database_url=url))
+        return {finding.subject: finding for finding in found}["database, direct"]
+
+    assert direct(settings.database_url).state is State.OK
+    elsewhere = postgres.url().replace("postgresql://", "postgresql+psycopg://")
+    assert "leads to another database" in direct(elsewhere).text
+    nowhere = f"postgresql+psycopg://app:hunter2@127.0.0.1:{free_port()}/nowhere"
+    assert "ROTATION_DATABASE_URL does not work" in direct(nowhere).text
+    assert "hunter2" not in direct(nowhere).text
 
 
 def test_a_database_that_is_away_is_told_in_one_line_without_its_password(settings):

@@ -56,6 +56,14 @@ def test_a_key_is_read_by_the_name_and_by_the_arn_of_its_secret(aws, name):
         assert settings.origins["ENCRYPTION_KEY"] == "AWS Secrets Manager"
 
 
+def test_what_is_asked_without_tls_on_this_machine_is_handed_to_no_proxy(aws, name, monkeypatch):
+    aws.secrets.create_secret(Name=name, SecretString=fernet_key())
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")  # where nobody answers
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert load(aws, ENCRYPTION_KEY=f"aws-secretsmanager://{name}")
+
+
 def test_a_region_is_taken_from_the_reference_then_the_arn_then_the_variables(aws, name):
     arn = aws.secrets.create_secret(Name=name, SecretString=fernet_key())["ARN"]
     elsewhere = {"AWS_DEFAULT_REGION": "eu-west-1"}

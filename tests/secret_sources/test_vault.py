@@ -33,6 +33,14 @@ def test_a_key_is_read_from_vault_with_its_token_and_namespace(vault):
     assert "no such secret" in str(refusal(configured(vault)))
 
 
+def test_what_is_asked_without_tls_on_this_machine_is_handed_to_no_proxy(vault, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")  # where nobody answers
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    vault.put("audiapro", encryption_key=fernet_key())
+    assert load_settings(configured(vault), None, HASTE)
+
+
 def test_fields_of_one_secret_are_fetched_together_also_for_items_of_a_list(vault):
     keys = {f"key{number}": fernet_key() for number in range(4)}
     vault.put("apps/audiapro/production", mount="kv", database_url="postgresql://app:p%40w@db/audiapro", **keys)
