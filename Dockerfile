@@ -2,9 +2,12 @@
 
 FROM python:3.11-slim-bookworm AS build
 RUN python -m venv /opt/venv
-COPY requirements.txt .
+# Clients of stores of secrets: --build-arg EXTRAS=aws, vault, or "aws vault".
+ARG EXTRAS=""
+COPY requirements.txt requirements-aws.txt requirements-vault.txt ./
 # Ready-made packages alone, and those that the hashes name: nothing is compiled.
-RUN /opt/venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.txt
+RUN for extra in $EXTRAS; do set -- "$@" -r "requirements-$extra.txt"; done; \
+    /opt/venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.txt "$@"
 WORKDIR /srv/audiapro
 COPY wsgi.py gunicorn.conf.py generate_keys.py .flaskenv .env.example ./
 COPY migrations migrations
@@ -12,6 +15,8 @@ COPY app app
 COPY deploy/docker/healthcheck.py ./
 # Compiled now, since nothing can be written where it runs.
 RUN /opt/venv/bin/python -m compileall -q app migrations wsgi.py
+# Files come with the modes of the checkout, and after `umask 077` nobody but root could read them.
+RUN chmod -R a+rX .
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/venv /opt/venv

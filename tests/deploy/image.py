@@ -34,3 +34,9 @@ def copied(stage: list[Instruction]) -> list[str]:
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
+
+
+def with_empty_env_file() -> dict[str, str]:
+    """The variables that Compose gives the service where `.env` sets none."""
+    given = {name: value for name, value in SERVICES["web"]["environment"].items() if value is not None}
+    return {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in given.items()}

@@ -22,7 +22,7 @@ import requests
 
 from app.config import PROJECT, load_settings
 from tests.deploy.conftest import code_blocks
-from tests.deploy.image import COMPOSE, SERVICES, copied, stages, values
+from tests.deploy.image import COMPOSE, SERVICES, copied, stages, values, with_empty_env_file
 from tests.servers import Postgres, Redis, free_port
 from tests.servers.postgres import postgres_programs
 from tests.servers.process import Server, clean_environment
@@ -36,7 +36,8 @@ def secret_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = "docker run --rm --network none audiapro:local python generate_keys.py"
     assert image in commands
     made = commands.replace(image, f"{sys.executable} {PROJECT / 'generate_keys.py'}")
-    done = subprocess.run(["sh", "-eu", "-c", made], cwd=folder, capture_output=True, text=True, check=False)
+    script = f"umask 022\n{made}\ntouch made_later"
+    done = subprocess.run(["sh", "-eu", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return folder / "secrets"
 
@@ -47,17 +48,19 @@ class TestSecretFiles:
         assert stat.S_IMODE(secret_files.stat().st_mode) == 0o700
         assert {stat.S_IMODE(path.stat().st_mode) for path in secret_files.iterdir()} == {0o444}
 
+    def test_what_is_made_after_them_in_the_same_shell_is_not_closed(self, secret_files):
+        assert stat.S_IMODE((secret_files.parent / "made_later").stat().st_mode) == 0o644
+
     def test_git_and_images_know_nothing_of_them(self):
         ignored = subprocess.run(["git", "check-ignore", "-q", "secrets/encryption_key"], cwd=PROJECT, check=False)
         assert ignored.returncode == 0
 
     def test_the_service_takes_them(self, secret_files):
         given = {
-            name: value.replace("/run/secrets", str(secret_files))
-            for name, value in SERVICES["web"]["environment"].items()
-            if "${" not in value
+            name: value.replace("/run/secrets", str(secret_files)) for name, value in with_empty_env_file().items()
         }
         settings = load_settings(given, None)
+        assert settings.metrics_token is None
         assert settings.resend_api_key is None
         assert settings.keyring.fallbacks == ()
         assert settings.database_url.endswith("@/audiapro?host=%2Frun%2Fpostgresql")  # no sslmode: it is this machine
@@ -88,7 +91,7 @@ class ComposeRedis(Redis):
 
 def in_the_container(secret_files: Path, **replaced: str) -> dict[str, str]:
     """The environment of compose.yaml and the image, with files in place of those that Docker mounts."""
-    given = {name: value for name, value in SERVICES["web"]["environment"].items() if "${" not in value}
+    given = with_empty_env_file()
     image = dict(pair.split("=", 1) for pair in values(stages()[1], "ENV")[0].split() if not pair.startswith("PATH="))
     mounted = {name: value.replace("/run/secrets", str(secret_files)) for name, value in (image | given).items()}
     return {"PATH": os.environ["PATH"]} | mounted | replaced
@@ -102,11 +105,16 @@ class Container(Server):
         self.folder.chmod(0o755)
         self.image, self.secrets, self.socket = (self.folder / name for name in ("image", "secrets", "s"))
         for path in copied(stages()[0]):
-            if path != "requirements.txt":
+            if not path.startswith("requirements"):
                 self._take(PROJECT / path)
         self.files = set(self.image.rglob("*"))
+        # Of a checkout that was made after `umask 077`, and then as the image is built.
+        for path in self.files:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        (opened,) = [rest for rest in values(stages()[0], "RUN") if rest.startswith("chmod ")]
+        subprocess.run(["sh", "-c", opened], cwd=self.image, check=True)
         for path in [self.image, *self.files]:
-            path.chmod(0o555 if path.is_dir() else 0o444)
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o555)
         shutil.copytree(secret_files, self.secrets)
         self.secrets.chmod(0o755)
         self.socket.mkdir()
@@ -194,6 +202,12 @@ def test_the_database_lets_the_service_in_by_its_password_alone(database):
         psycopg.connect(wrong)
     with pytest.raises(psycopg.OperationalError, match="Peer authentication failed"):
         psycopg.connect(re.sub(r"//audiapro:[0-9a-f]{48}@/audiapro", "//postgres:wrong@/postgres", database))
+
+
+def test_the_user_of_the_image_can_read_all_of_it_whatever_the_umask_of_the_checkout_was(container):
+    modes = {path: path.stat().st_mode for path in container.files}
+    assert [path for path, mode in modes.items() if not mode & stat.S_IROTH] == []
+    assert [path for path, mode in modes.items() if path.is_dir() and not mode & stat.S_IXOTH] == []
 
 
 def test_the_service_runs_without_writing_to_its_files(container, database, redis_url):

@@ -2,12 +2,28 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 
-from app.config import PROJECT, VARIABLES
-from tests.deploy.image import COMPOSE, SERVICES, copied, stages, values
+from app.config import PROJECT, VARIABLES, load_settings
+from tests.deploy.image import COMPOSE, SERVICES, copied, stages, values, with_empty_env_file
+
+# What `.env` cannot say, and why.
+LEFT_OUT = {
+    "APP_ENV": "an image is for production",
+    "FLASK_DEBUG": "an image is for production",
+    "PORT": "the proxy's way in, and the health check, are at the image's own",
+}
+# Of the clients of the stores of secrets.
+CLIENTS = re.compile(r"(AWS|VAULT)_[A-Z_]+")
+
+
+def installing() -> str:
+    (found,) = [rest for rest in values(stages()[0], "RUN") if "pip install" in rest]
+    return found
 
 
 class TestDockerfile:
@@ -16,8 +32,25 @@ class TestDockerfile:
         assert [values(stage, "FROM")[0].split()[0] for stage in stages()] == [f"python:{version}-slim-bookworm"] * 2
 
     def test_packages_are_installed_by_hash_and_none_is_compiled(self):
-        install = next(rest for rest in values(stages()[0], "RUN") if "pip install" in rest)
-        assert {"--require-hashes", "--only-binary"} <= set(install.split())
+        assert {"--require-hashes", "--only-binary"} <= set(installing().split())
+
+    @pytest.mark.parametrize(
+        ("extras", "files"),
+        [
+            ("", []),
+            ("aws", ["requirements-aws.txt"]),
+            ("aws vault", ["requirements-aws.txt", "requirements-vault.txt"]),
+        ],
+    )
+    def test_clients_of_stores_of_secrets_are_installed_where_they_are_asked_for(self, tmp_path, extras, files):
+        pip = tmp_path / "pip"
+        pip.write_text('#!/bin/sh\necho "$@"\n')
+        pip.chmod(0o755)
+        command = installing().replace("/opt/venv/bin/pip", str(pip))
+        ran = subprocess.run(["sh", "-c", command], env={"EXTRAS": extras}, capture_output=True, text=True, check=True)
+        assert re.findall(r"-r (\S+)", ran.stdout) == ["requirements.txt", *files]
+        assert set(files) <= set(copied(stages()[0]))
+        assert SERVICES["web"]["build"]["args"] == {"EXTRAS": "${EXTRAS:-}"}
 
     def test_the_image_runs_as_a_user_of_its_own_and_has_nothing_but_what_was_built(self):
         last = stages()[1]
@@ -30,7 +63,8 @@ class TestDockerfile:
 
     def test_no_secret_is_given_while_it_is_built(self):
         text = (PROJECT / "Dockerfile").read_text()
-        assert not re.search(r"^(ARG|ADD)\b|--mount", text, re.MULTILINE)
+        assert not re.search(r"^ADD\b|--mount", text, re.MULTILINE)
+        assert [values(stage, "ARG") for stage in stages()] == [['EXTRAS=""'], []]
         for variable in VARIABLES:
             assert not variable.secret or variable.name not in text
 
@@ -85,7 +119,7 @@ class TestCompose:
         names = {variable.name for variable in VARIABLES} | {v.file_name for v in VARIABLES if v.secret}
         for service in ("web", "migrate", "mail"):
             given = SERVICES[service]["environment"]
-            assert given.keys() <= names
+            assert {name for name in given if not CLIENTS.fullmatch(name)} <= names
             assert not given.keys() & {variable.name for variable in VARIABLES if variable.secret}
             for variable in VARIABLES:
                 assert not variable.required or variable.file_name in given
@@ -94,6 +128,21 @@ class TestCompose:
                     assert path.removeprefix("/run/secrets/") in SERVICES[service]["secrets"]
         mounted = {name for service in SERVICES.values() for name in service.get("secrets", [])}
         assert mounted == COMPOSE["secrets"].keys()
+
+    def test_every_variable_that_is_no_secret_can_be_set_in_env_file(self):
+        given = SERVICES["web"]["environment"]
+        for variable in VARIABLES:
+            if not variable.secret and variable.name not in LEFT_OUT:
+                assert given[variable.name].startswith(f"${{{variable.name}:-"), variable.name
+        assert not LEFT_OUT.keys() & given.keys()
+        assert all(value is None for name, value in given.items() if CLIENTS.fullmatch(name) and name[-5:] != "_FILE")
+
+    def test_without_an_env_file_all_is_as_by_default_but_what_the_page_says(self):
+        keys = {"JWT_SECRET_KEY": Fernet.generate_key().decode(), "ENCRYPTION_KEY": Fernet.generate_key().decode()}
+        given = {name: value for name, value in with_empty_env_file().items() if not name.endswith("_FILE")}
+        settings = load_settings(given | keys, None)
+        by_default = load_settings(keys | {"SIGNUP": "closed", "TRUSTED_PROXY_HOPS": "1"}, None)
+        assert vars(settings) | {"keyring": None} == vars(by_default) | {"keyring": None}
 
     def test_it_is_given_longer_to_stop_than_gunicorn_takes(self):
         graceful = int(re.search(r"graceful_timeout = (\d+)", (PROJECT / "gunicorn.conf.py").read_text())[1])

@@ -19,6 +19,8 @@ from tests.deploy.conftest import code_blocks, unit
 NAMES = {variable.name for variable in VARIABLES}
 SECRETS = {variable.name for variable in VARIABLES if variable.secret}
 REQUIRED = {variable.name for variable in VARIABLES if variable.required}
+MADE = REQUIRED | {"METRICS_TOKEN"}  # for every installation
+CONFIGURATION = (PROJECT / "docs/configuration.md").read_text()
 PAGES = sorted((PROJECT / "docs/deploy").glob("*.md"))
 
 APP_JSON: dict[str, Any] = json.loads((PROJECT / "app.json").read_text())
@@ -27,7 +29,11 @@ OPTIONS = EXTENSIONS["option_settings"]
 APP_SPEC: dict[str, Any] = yaml.safe_load((PROJECT / ".do/app.yaml").read_text())
 GRACEFUL = int(re.search(r"graceful_timeout = (\d+)", (PROJECT / "gunicorn.conf.py").read_text())[1])
 
-GENERATED = ("00f1e2d3c4b5a6978877665544332211" * 2)[:-4] + "90ab", "8f14e45fceea167a5a36dedd4bea2543" + "ab" * 16
+GENERATED = (
+    ("00f1e2d3c4b5a6978877665544332211" * 2)[:-4] + "90ab",
+    "8f14e45fceea167a5a36dedd4bea2543" + "ab" * 16,
+    "c9f0f895fb98ab9159f51fd0297e236d" + "cd" * 16,
+)
 
 
 def load(given: dict[str, str]) -> Any:
@@ -38,20 +44,49 @@ def load(given: dict[str, str]) -> Any:
 def test_every_variable_that_a_page_names_is_one(page: Path) -> None:
     words = set(re.findall(r"\b([A-Z]+(?:_[A-Z]+)+)\b=?", page.read_text()))
     files = {variable.file_name for variable in VARIABLES if variable.secret}
-    elsewhere = {"YOUR_APP", "APP_ID", "CLUSTER_ID", "OLD_ID", "THE_ACCESS_TOKEN", "PRE_DEPLOY"}
-    assert words <= NAMES | files | elsewhere
+    elsewhere = {"YOUR_APP", "APP_ID", "CLUSTER_ID", "OLD_ID", "THE_ACCESS_TOKEN", "PRE_DEPLOY", "BUILD_TIME"}
+    clients = {word for word in words if word.startswith(("AWS_", "VAULT_"))}
+    assert words <= NAMES | files | elsewhere | clients
+    assert {name.removesuffix("_FILE") for name in clients} <= set(re.findall(r"\w+", CONFIGURATION))
+
+
+DOCTOR = {
+    "docker.md": "docker compose exec web flask doctor\n",
+    "single-server.md": "audiapro-flask doctor\n",
+    "heroku.md": "heroku run -- flask doctor\n",
+    "elastic-beanstalk.md": "sudo /var/app/current/deploy/elastic-beanstalk/flask doctor\n",
+    "digitalocean.md": "\nflask doctor\n",
+}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "README.md"], ids=lambda page: page.name)
+def test_every_page_says_how_to_run_the_doctor_and_how_metrics_are_had(page: Path) -> None:
+    first_start, _, _ = page.read_text().partition("\n## What is ")
+    assert DOCTOR[page.name] in first_start
+    assert re.search("metrics_token", page.read_text(), re.IGNORECASE)
+    assert "observability.md#setting-it-up" in page.read_text()
+
+
+def test_seals_are_made_every_hour_wherever_it_is_said() -> None:
+    assert unit("audiapro-seal.timer")["Timer"]["OnCalendar"] == "hourly"
+    for page in PAGES:
+        said = re.findall(r"audit seal.*(?:daily|every day)|(?:daily|every day).*audit seal", page.read_text())
+        assert said == [], page.name
+        assert page.name == "README.md" or "[every hour](../audit.md#how-often)" in page.read_text()
 
 
 class TestHeroku:
-    def test_its_generator_makes_both_keys_and_no_secret_has_a_value(self):
+    def test_its_generator_makes_the_keys_and_no_secret_has_a_value(self):
         env = APP_JSON["env"]
         assert env.keys() <= NAMES
-        assert {name for name, entry in env.items() if entry.get("generator") == "secret"} == REQUIRED
+        assert {name for name, entry in env.items() if entry.get("generator") == "secret"} == MADE
         assert not any("value" in entry for name, entry in env.items() if name in SECRETS)
 
     def test_what_its_generator_makes_is_accepted(self):
-        settings = load({name: entry["value"] for name, entry in APP_JSON["env"].items() if "value" in entry})
+        given = {name: entry["value"] for name, entry in APP_JSON["env"].items() if "value" in entry}
+        settings = load(given | {"METRICS_TOKEN": GENERATED[2]})
         assert settings.keyring.primary.id
+        assert settings.metrics_token == GENERATED[2]
         assert (settings.trusted_proxy_hops, settings.sign_up_open) == (1, False)
 
     def test_what_its_add_ons_set_is_accepted(self):
@@ -64,7 +99,8 @@ class TestHeroku:
         assert [addon["plan"] for addon in APP_JSON["addons"]] == ["heroku-postgresql:essential-0", "heroku-redis:mini"]
 
     def test_its_processes_fit_the_connections_of_the_plan(self):
-        assert int(APP_JSON["env"]["WEB_CONCURRENCY"]["value"]) * POOL_SIZE + SPARE <= 20
+        processes = int(APP_JSON["env"]["WEB_CONCURRENCY"]["value"])
+        assert 2 * processes * POOL_SIZE + SPARE <= 20  # the old release's beside the new one's
 
     def test_the_page_sets_what_app_json_sets(self):
         commands = "".join(code_blocks("docs/deploy/heroku.md"))
@@ -79,7 +115,7 @@ class TestElasticBeanstalk:
         settings = load(given)
         assert (settings.port, settings.trusted_proxy_hops) == (8000, 2)
         commands = "".join(code_blocks("docs/deploy/elastic-beanstalk.md"))
-        assert all(f"{name}=" in commands for name in REQUIRED | {"DATABASE_URL", "REDIS_URL"})
+        assert all(f"{name}=" in commands for name in MADE | {"DATABASE_URL", "REDIS_URL"})
 
     def test_one_instance_migrates_and_its_load_balancer_asks_for_readiness(self):
         assert EXTENSIONS["container_commands"] == {
@@ -144,7 +180,7 @@ class TestDigitalOcean:
         envs = {entry["key"]: entry for entry in APP_SPEC["envs"]}
         assert envs.keys() <= NAMES
         secret = {name for name, entry in envs.items() if entry.get("type") == "SECRET"}
-        assert secret == REQUIRED
+        assert secret == MADE
         assert not any("value" in envs[name] for name in secret)
         assert all(entry["scope"] == "RUN_TIME" for entry in envs.values())
         bound = {"${db.DATABASE_URL}": "postgresql://u:p@h:25060/d?sslmode=require", "${APP_URL}": "https://a.example"}
@@ -153,6 +189,11 @@ class TestDigitalOcean:
         settings = load(given)
         assert not re.search(r"\$\{", "".join(value for value in given.values()))
         assert (settings.trusted_proxy_hops, settings.client_address_header) == (1, "DO-Connecting-IP")
+
+    def test_its_processes_fit_the_connections_of_the_smallest_database(self):
+        (processes,) = [int(entry["value"]) for entry in APP_SPEC["envs"] if entry["key"] == "WEB_CONCURRENCY"]
+        assert 2 * processes * POOL_SIZE + SPARE <= 22  # the old release's beside the new one's
+        assert f"`WEB_CONCURRENCY={processes}`" in (PROJECT / "docs/deploy/digitalocean.md").read_text()
 
     def test_the_database_is_migrated_before_a_deployment(self):
         (job,) = APP_SPEC["jobs"]
@@ -205,11 +246,16 @@ class TestSystemd:
         loaded = dict(re.findall(r"^LoadCredential=(\w+):(.*)$", self.COMMON, re.MULTILINE))
         given = dict(re.findall(r"^Environment=(\w+_FILE)=(.*)$", self.COMMON, re.MULTILINE))
         assert given == {f"{name.upper()}_FILE": f"%d/{name}" for name in loaded}
-        assert {name.upper() for name in loaded} <= SECRETS
-        assert {name.upper() for name in loaded} >= REQUIRED
+        assert {name.upper() for name in loaded} <= SECRETS | {"VAULT_TOKEN"}
+        assert {name.upper() for name in loaded} >= MADE | {"VAULT_TOKEN"}
         assert all(path == f"/etc/audiapro/{name}" for name, path in loaded.items())
         wrapper = (PROJECT / "deploy/systemd/audiapro-flask").read_text()
-        assert re.search(r"for name in (.*); do", wrapper)[1].split() == [*loaded]
+        names = re.search(r"for name in (.*?); do", wrapper, re.DOTALL)[1].replace("\\\n", "")
+        assert names.split() == [*loaded]
+
+    def test_processes_of_others_are_hidden_and_what_metrics_are_made_of_is_not(self):
+        settings = re.findall(r"^(Proc\w+|ProtectProc)=(.*)$", self.COMMON, re.MULTILINE)
+        assert settings == [("ProtectProc", "invisible")]
 
     def test_nothing_stands_on_the_way_of_a_start_that_cannot_succeed(self):
         service = unit("audiapro-web.service")["Service"]

@@ -71,11 +71,12 @@ def test_commands_have_what_the_units_have_and_leave_nothing_behind(etc: Path, h
     flask.parent.mkdir(parents=True)
     flask.write_text(
         "#!/bin/sh\n"
-        'cat "$ENCRYPTION_KEY_FILE"; echo "$DATABASE_URL" "$TRUSTED_PROXY_HOPS" "$(id -u)" "$@"\n'
+        'cat "$ENCRYPTION_KEY_FILE"; echo "$DATABASE_URL" "$TRUSTED_PROXY_HOPS" "$(id -u)" "$OLD_KEY_FILE" "$@"\n'
         'echo "$JWT_SECRET_KEY_FILE" >&2; ls -ld "$(dirname "$JWT_SECRET_KEY_FILE")" >&2; exit 7\n'
     )
     flask.chmod(0o755)
     environ = {"PATH": os.environ["PATH"], "AUDIAPRO_ETC": str(etc), "AUDIAPRO_HOME": str(home)}
+    environ["OLD_KEY_FILE"] = "/old_key"  # a command's own, as docs/adoption.md has it
     if os.geteuid() == 0:
         environ["AUDIAPRO_USER"], uid = "daemon", "1"
     else:  # nobody but root may hand over: what does that is left out
@@ -92,7 +93,7 @@ def test_commands_have_what_the_units_have_and_leave_nothing_behind(etc: Path, h
     assert done.returncode == 7, done.stderr
     key, rest = done.stdout.splitlines()
     assert key == (etc / "encryption_key").read_text().strip()
-    assert rest == f"postgresql:///audiapro?host=/run/postgresql 1 {uid} db a b"
+    assert rest == f"postgresql:///audiapro?host=/run/postgresql 1 {uid} /old_key db a b"
     named, folder = done.stderr.splitlines()
     assert folder.startswith("drwx------")
     assert not Path(named).parent.exists()
