@@ -15,7 +15,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from app.metrics import shared
 from tests.servers import free_port
 from tests.status.scraped import Scraped
-from tests.test_serving import GUNICORN, PATIENCE, sqlite_url, started, wait_for_answer
+from tests.test_serving import FLASK, GUNICORN, PATIENCE, run, sqlite_url, started, wait_for_answer
 
 __all__ = ["sqlite_url"]
 
@@ -135,3 +135,13 @@ def test_a_file_that_a_killed_worker_left_half_written_stops_neither_the_server_
     (metric,) = shared.Workers(tmp_path).collect()
     assert [sample.value for sample in metric.samples] == [5.0]
     assert {file.name for file in tmp_path.glob("*.db")} == {"counter_ended.db"}
+
+
+def test_a_command_counts_in_no_folder_whatever_the_environment_says(sqlite_url, tmp_path):
+    folder = tmp_path / "counted"
+    folder.mkdir()
+    elsewhere = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing"), "prometheus_multiproc_dir": str(folder)}
+    done = run([*FLASK, "audit", "list"], DATABASE_URL=sqlite_url, **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.iterdir())
+    assert not (tmp_path / "missing").exists()
