@@ -10,9 +10,11 @@ from pathlib import Path
 
 import psutil
 import requests
+from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
 from app.metrics import shared
+from app.metrics.counted import Counted
 from tests.servers import free_port
 from tests.status.scraped import Scraped
 from tests.test_serving import FLASK, GUNICORN, PATIENCE, run, sqlite_url, started, wait_for_answer
@@ -145,3 +147,16 @@ def test_a_command_counts_in_no_folder_whatever_the_environment_says(sqlite_url,
     assert done.returncode == 0, done.stderr
     assert not list(folder.iterdir())
     assert not (tmp_path / "missing").exists()
+
+
+def test_a_full_worker_is_seen_beside_an_idle_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared, "_folder", tmp_path)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for pid, share in (("21", 0.0), ("22", 1.0)):
+        monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue(lambda pid=pid: pid))
+        Counted().pool_fullest.set(share)
+    found = {family.name: family for family in shared.Workers(tmp_path).collect()}
+    assert [sample.value for sample in found["audiapro_database_pool_fullest_ratio"].samples] == [1.0]
+    shared.forget(22)
+    found = {family.name: family for family in shared.Workers(tmp_path).collect()}
+    assert [sample.value for sample in found["audiapro_database_pool_fullest_ratio"].samples] == [0.0]
