@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from redis import Redis, RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -19,10 +18,10 @@ from app.config import Settings
 from app.database import now
 from app.doctor.findings import Finding, failure, ok, warning
 from app.limits.counting import REDIS_TIMEOUT_SECONDS
+from app.limits.reachable import why_not
 from app.mail import service as mail
 from app.tenants.models import Tenant
 
-SCRATCH: Final = "audiapro:doctor"
 LONGEST_UNCHECKED: Final = timedelta(days=35)
 LONGEST_UNSEALED: Final = timedelta(days=2)  # it is to be sealed daily, at the least
 LONGEST_QUEUED: Final = timedelta(hours=1)
@@ -35,9 +34,9 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
         yield ok(subject, "not needed, one process counts requests")
     elif url is None:
         yield warning(subject, f"{processes} processes count requests each by itself: set REDIS_URL.")
-    elif (problem := _problem(url)) is not None:
+    elif (problem := why_not(url, REDIS_TIMEOUT_SECONDS)) is not None:
         yield failure(subject, f"It does not count ({problem}), and nobody can sign in: see REDIS_URL.")
-    elif not url.startswith("unix:") and _problem(_without_password(url)) is None:
+    elif not url.startswith("unix:") and why_not(_without_password(url), REDIS_TIMEOUT_SECONDS) is None:
         yield failure(subject, "It answers anybody who reaches it: give it a password, and put that into REDIS_URL.")
     elif not url.startswith("rediss://") and not _is_private(url):
         yield failure(subject, "The connection is not encrypted: write rediss:// in REDIS_URL.")
@@ -87,17 +86,6 @@ def check_backup(session: Session) -> Iterator[Finding]:
         yield ok(subject, f"none was checked yet, and there are no tenants of more than {LONGEST_UNCHECKED.days} days")
     else:
         yield ok(subject, f"one was checked on {checked_at:%Y-%m-%d}, and can be used")
-
-
-def _problem(url: str) -> str | None:
-    """Why Redis does not count under this URL; None if it does. It may answer, and have no room left."""
-    patience = {"socket_timeout": REDIS_TIMEOUT_SECONDS, "socket_connect_timeout": REDIS_TIMEOUT_SECONDS}
-    try:
-        with Redis.from_url(url, **patience) as redis:
-            redis.set(SCRATCH, 1, ex=1)
-    except (RedisError, OSError, ValueError) as error:
-        return type(error).__name__
-    return None
 
 
 def _without_password(url: str) -> str:

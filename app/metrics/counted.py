@@ -64,13 +64,18 @@ class Counted:
             ["action", "outcome"],
             registry=registry,
         )
-        self.pool_size, self.pool_limit, self.pool_in_use = (
+        self.pool_limit, self.pool_in_use = (
             Gauge(f"audiapro_database_pool_{name}", meaning, registry=registry, multiprocess_mode="livesum")
             for name, meaning in (
-                ("size", "Connections to the database that the workers keep open."),
                 ("limit", "Connections to the database that the workers may have at most."),
                 ("in_use", "Connections to the database that the workers use now."),
             )
+        )
+        self.pool_fullest = Gauge(
+            "audiapro_database_pool_fullest_ratio",
+            "How much of its connections the worker uses that has the fewest left.",
+            registry=registry,
+            multiprocess_mode="livemax",
         )
 
 

@@ -34,6 +34,12 @@ _VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"  # where the library looks
 
 _folder: Path | None = None
 
+# Only a server that asks for it (share_among_workers) counts in files, in its own folder. Left to the library, whoever
+# has the variable in the environment does, such as a command: in a folder that may not be there, or is not cleaned up.
+for _name in (_VARIABLE, _VARIABLE.lower()):
+    os.environ.pop(_name, None)
+values.ValueClass = values.MutexValue
+
 
 def share_among_workers() -> None:
     """Count so from now on. For a server, before it loads the application; once more, as when it is told to load its

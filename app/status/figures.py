@@ -17,17 +17,24 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, RowMapping, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.audit.models import AuditEvent, AuditSeal
+from app.config import Settings
 from app.encryption import AppEncryption
 from app.encryption.connections import is_running
 from app.extensions import db
+from app.identity import signing_keys
+from app.limits.reachable import why_not
 from app.mail import service as mail
 from app.metrics import shared
 from app.metrics.counted import counted
-from app.status.service import READY, check_readiness
+from app.status.service import READY, UNKNOWN, check_readiness
 from app.status.values import ValueCounter
 from app.tenancy import system_scope
 
 log = logging.getLogger(__name__)
+
+# Twice this, for the connection and for the answer, is how long a Redis that hangs holds up the answer.
+REDIS_PATIENCE_SECONDS: Final = 0.5
 
 ROTATION: Final = {
     "running": "Whether a rotation of the encryption key is running.",
@@ -42,7 +49,7 @@ ROTATION: Final = {
 def exposition() -> bytes:
     """All metrics, in Prometheus' text format. What the database tells is missing while it does not answer."""
     registry = CollectorRegistry()
-    for collector in (*shared.of_all_workers(counted().registry), Configuration(), Readiness(), Values()):
+    for collector in (*shared.of_all_workers(counted().registry), Configuration(), Readiness(), Counting(), Values()):
         registry.register(collector)
     return generate_latest(registry)
 
@@ -61,6 +68,8 @@ class Configuration(Collector):
         for key in keyring.fallbacks:
             keys.add_metric([key.id, "fallback"], 1)
         yield keys
+        limit = "How long a key is to be used at most."
+        yield GaugeMetricFamily("audiapro_key_max_age_seconds", limit, _settings().key_max_age.total_seconds())
 
 
 class Readiness(Collector):
@@ -70,18 +79,30 @@ class Readiness(Collector):
         checks = check_readiness(db.engine)
         ready = GaugeMetricFamily("audiapro_ready", "Whether a check of /readyz is well.", labels=["check"])
         for name, outcome in checks.items():
-            ready.add_metric([name], outcome == READY)
+            if outcome != UNKNOWN:  # which is no 0: nobody is to look for what nobody knows to be wrong
+                ready.add_metric([name], outcome == READY)
         yield ready
         found: list[Metric] = []
         is_up = checks["database"] == READY
         if is_up:
             try:
                 with system_scope(), db.engine.connect() as connection:
-                    found = [*_keys(connection), *_rotation(connection), *_mails(connection)]
+                    found = [
+                        *_keys(connection), *_rotation(connection), *_mails(connection), *_audit(connection)
+                    ]  # fmt: skip
             except SQLAlchemyError as error:  # cut off in this very moment, or not migrated
                 log.warning("the database did not tell all that /metrics shows: %s", type(error).__name__)
         yield GaugeMetricFamily("audiapro_database_up", "Whether the database answers.", is_up)
         yield from found
+
+
+class Counting(Collector):
+    """Whether Redis answers, without which nothing that is counted is done. Nothing where none is configured."""
+
+    def collect(self) -> Iterator[Metric]:
+        if (url := _settings().redis_url) is not None:
+            is_up = why_not(url, REDIS_PATIENCE_SECONDS) is None
+            yield GaugeMetricFamily("audiapro_redis_up", "Whether Redis answers.", is_up)
 
 
 class Values(Collector):
@@ -112,6 +133,12 @@ def _keys(connection: Connection) -> Iterator[Metric]:
     for key_id, created_at in connection.execute(select(keys.c.id, keys.c.created_at)):
         registered.add_metric([key_id], created_at.timestamp())
     yield registered
+    current = current_app.extensions["signing_keys"].current_id
+    if (used_at := signing_keys.first_used(connection, current)) is not None:
+        name = "audiapro_jwt_secret_first_used_timestamp_seconds"
+        signing = GaugeMetricFamily(name, "When the JWT secret that signs was first used.", labels=["key_id"])
+        signing.add_metric([current], used_at.timestamp())
+        yield signing
 
 
 def _rotation(connection: Connection) -> Iterator[Metric]:
@@ -152,6 +179,22 @@ def _mails(connection: Connection) -> Iterator[Metric]:
         meaning = "Since when the oldest mail waits."
         oldest = unsent.oldest_queued_at.timestamp()
         yield GaugeMetricFamily("audiapro_mail_oldest_queued_timestamp_seconds", meaning, oldest)
+
+
+def _audit(connection: Connection) -> Iterator[Metric]:
+    """Times of the newest of each: by a number and an id that are indexed, for the trail is long."""
+    newest = {
+        "sealed": select(AuditSeal.sealed_at).order_by(AuditSeal.number.desc()),
+        "newest_event": select(AuditEvent.occurred_at).order_by(AuditEvent.id.desc()),
+    }
+    meanings = {"sealed": "When the audit trail was last sealed.", "newest_event": "When its newest event happened."}
+    for name, statement in newest.items():
+        if (moment := connection.execute(statement.limit(1)).scalar()) is not None:
+            yield GaugeMetricFamily(f"audiapro_audit_{name}_timestamp_seconds", meanings[name], moment.timestamp())
+
+
+def _settings() -> Settings:
+    return cast(Settings, current_app.extensions["settings"])
 
 
 def _encryption() -> AppEncryption:

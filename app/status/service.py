@@ -19,6 +19,7 @@ from app.extensions import db
 from app.tenancy import FLOOR_MISSING, keeps_tenants_apart, system_scope
 
 READY: Final = "ok"
+UNKNOWN: Final = "Unknown while the database cannot be reached."
 ISOLATION: Final = "tenant_isolation"
 
 
@@ -41,7 +42,7 @@ def check_readiness(engine: Engine) -> dict[str, str]:
     except SQLAlchemyError:
         return {
             "database": "The database cannot be reached.",
-            **dict.fromkeys(list(checks)[1:], "Unknown while the database cannot be reached."),
+            **dict.fromkeys(list(checks)[1:], UNKNOWN),
         }
 
 

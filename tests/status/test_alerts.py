@@ -21,7 +21,16 @@ SECONDS_A_DAY = 86_400
 # How all is while it is well, as promtool takes it: values one after another. It begins in 1970.
 A_DAY = 1_440
 WELL = {
+    'up{job="audiapro", instance="a"}': "1x{n}",
+    'up{job="audiapro", instance="b"}': "1x{n}",
     'audiapro_build_info{instance="a"}': "1x{n}",
+    'audiapro_redis_up{instance="a"}': "1x{n}",
+    'audiapro_database_up{instance="a"}': "1x{n}",
+    'audiapro_database_up{instance="b"}': "1x{n}",
+    'audiapro_key_max_age_seconds{instance="a"}': f"{180 * SECONDS_A_DAY}x{{n}}",
+    'audiapro_jwt_secret_first_used_timestamp_seconds{instance="a", key_id="jwt"}': "0x{n}",
+    'audiapro_audit_sealed_timestamp_seconds{instance="a"}': "0+{s}x{n}",
+    'audiapro_audit_newest_event_timestamp_seconds{instance="a"}': "1+{s}x{n}",
     'audiapro_ready{instance="a", check="database"}': "1x{n}",
     'audiapro_ready{instance="a", check="tenant_isolation"}': "1x{n}",
     'audiapro_http_requests_total{route="/x", method="GET", status="200"}': "0+100x{n}",
@@ -45,10 +54,10 @@ WELL = {
     'audiapro_encrypted_values{instance="a", column="users.totp_secret", key_id="new"}': "0x{n}",
     'audiapro_encrypted_values{instance="a", column="users.totp_secret", key_id="old"}': "3x{n}",
     'audiapro_encrypted_values_counted_timestamp_seconds{instance="a"}': "0+{s}x{n}",
+    'audiapro_encrypted_values_counted_timestamp_seconds{instance="b"}': "0+{s}x{n}",
     'audiapro_deliveries_total{vendor="asterisk", outcome="accepted"}': "0+10x{n}",
     'audiapro_deliveries_total{vendor="unknown", outcome="refused"}': "0+1x{n}",
-    'audiapro_database_pool_in_use{instance="a"}': "7x{n}",
-    'audiapro_database_pool_limit{instance="a"}': "15x{n}",
+    'audiapro_database_pool_fullest_ratio{instance="a"}': "0.5x{n}",
     'audiapro_mails{instance="a", state="given_up"}': "2x{n}",
     'audiapro_mail_oldest_queued_timestamp_seconds{instance="a"}': "0+{s}x{n}",
 }
@@ -58,6 +67,8 @@ A_WEEK = 7 * A_DAY
 STOPS_AFTER_A_WEEK = f"0+10x{A_WEEK // 4 - 1} {A_WEEK * 10}x{{n}}"
 FIRING = {
     "AudiaProMetricsAbsent": (10, {"audiapro_build_info": None}),
+    "AudiaProTargetDown": (5, {'up{job="audiapro", instance="b"}': "0x{n}"}),
+    "AudiaProRedisDown": (5, {'audiapro_redis_up{instance="a"}': "0x{n}"}),
     "AudiaProNotReady": (5, {'audiapro_ready{instance="a", check="database"}': "0x{n}"}),
     "AudiaProTenantIsolationMissing": (15, {'audiapro_ready{instance="a", check="tenant_isolation"}': "0x{n}"}),
     "AudiaProErrors": (20, {'audiapro_http_requests_total{route="/x", method="GET", status="503"}': "0+3x{n}"}),
@@ -87,17 +98,29 @@ FIRING = {
         120,
         {
             'audiapro_encryption_key_registered_timestamp_seconds{instance="a", key_id="new"}': (
-                f"-{171 * SECONDS_A_DAY}x{{n}}"
+                f"-{172 * SECONDS_A_DAY}x{{n}}"
             )
         },
+    ),
+    "AudiaProJwtSecretOld": (
+        120,
+        {
+            'audiapro_jwt_secret_first_used_timestamp_seconds{instance="a", key_id="jwt"}': (
+                f"-{172 * SECONDS_A_DAY}x{{n}}"
+            )
+        },
+    ),
+    "AudiaProAuditNotSealed": (
+        A_DAY + 180,
+        {'audiapro_audit_sealed_timestamp_seconds{instance="a"}': f"-{3 * SECONDS_A_DAY}x{{n}}"},
     ),
     "AudiaProFormerKeyUnused": (
         A_DAY + 120,
         {'audiapro_encrypted_values{instance="a", column="users.totp_secret", key_id="old"}': "0x{n}"},
     ),
     "AudiaProValuesNotCounted": (
-        40,
-        {'audiapro_encrypted_values_counted_timestamp_seconds{instance="a"}': "60x{n}"},
+        60,
+        {'audiapro_encrypted_values_counted_timestamp_seconds{instance="b"}': "60x{n}"},
     ),
     "AudiaProNoDeliveries": (
         A_WEEK + 300,
@@ -107,9 +130,23 @@ FIRING = {
         },
     ),
     "AudiaProDeliveriesRefused": (40, {'audiapro_deliveries_total{vendor="unknown", outcome="refused"}': "0+11x{n}"}),
-    "AudiaProPoolExhausted": (10, {'audiapro_database_pool_in_use{instance="a"}': "14x{n}"}),
+    "AudiaProPoolExhausted": (10, {'audiapro_database_pool_fullest_ratio{instance="a"}': "1x{n}"}),
     "AudiaProMailFailing": (60, {'audiapro_mails{instance="a", state="given_up"}': "2x29 3x{n}"}),
     "AudiaProMailWaiting": (40, {'audiapro_mail_oldest_queued_timestamp_seconds{instance="a"}': "60x{n}"}),
+}
+
+# What is to be noticed in another way too: as above.
+FIRING_ALSO = [
+    ("AudiaProValuesNotCounted", 60, {'audiapro_encrypted_values_counted_timestamp_seconds{instance="b"}': None}),
+    ("AudiaProAuditNotSealed", A_DAY + 180, {"audiapro_audit_sealed_timestamp_seconds": None}),
+]
+# Nothing fires but this where the database alone is stopped.
+ALONE_STOPPED = {
+    'audiapro_ready{instance="a", check="database"}': "0x{n}",
+    'audiapro_ready{instance="a", check="tenant_isolation"}': None,
+    "audiapro_database_up": "0x{n}",
+    "audiapro_encrypted_values_counted_timestamp_seconds": "60x{n}",
+    "audiapro_audit": None,
 }
 
 
@@ -142,9 +179,10 @@ def group(minutes: int, otherwise: dict[str, str | None], firing: list[str], eve
 
 def test_prometheus_takes_the_rules_and_each_fires_when_it_should_and_else_does_not(tmp_path):
     assert FIRING.keys() == RULES.keys()
-    lasting = {alert: minutes for alert, (minutes, _) in FIRING.items() if minutes > A_DAY}
-    soon = [group(minutes, changes, [alert], 1) for alert, (minutes, changes) in FIRING.items() if alert not in lasting]
-    late = [group(minutes, FIRING[alert][1], [alert], 4) for alert, minutes in lasting.items()]
+    cases = [*((alert, *case) for alert, case in FIRING.items()), *FIRING_ALSO]
+    cases += [("AudiaProNotReady", 120, ALONE_STOPPED)]
+    soon = [group(minutes, changes, [alert], 1) for alert, minutes, changes in cases if minutes <= A_DAY]
+    late = [group(minutes, changes, [alert], 4) for alert, minutes, changes in cases if minutes > A_DAY]
     for number, (evaluated, tests) in enumerate((("1m", [group(120, {}, [], 1), *soon]), ("1h", late))):
         file = tmp_path / f"{number}.yml"
         file.write_text(json.dumps({"rule_files": [str(FILE)], "evaluation_interval": evaluated, "tests": tests}))

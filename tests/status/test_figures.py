@@ -8,14 +8,17 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, update
 
+from app.audit.models import AuditEvent, AuditSeal
 from app.database import now
 from app.encryption.connections import direct_engine, exclusive
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
+from app.identity import signing_keys
 from app.mail.models import Mail
 from app.status import values
 from tests.calls.conftest import make_hook
 from tests.conftest import in_database, make_settings, running
+from tests.servers import TcpProxy
 from tests.status.scraped import scrape, scrape_counted
 
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -122,6 +125,53 @@ def test_mails_are_counted_that_wait_or_came_to_nothing(app):
     assert found.value("mail_oldest_queued_timestamp_seconds") == pytest.approx(began.timestamp(), abs=0.01)
 
 
+def test_the_age_of_the_jwt_secret_and_how_old_a_key_may_be_are_shown(app):
+    app.extensions["settings"] = replace(app.extensions["settings"], key_max_age=timedelta(days=30))
+    key_id = app.extensions["signing_keys"].current_id
+    before = scrape(app)
+    assert before.value("key_max_age_seconds") == 30 * 86_400
+    began = now().timestamp()
+    with in_database(app), db.engine.connect() as connection:
+        signing_keys.register(connection, key_id)
+    used_at = scrape(app).value("jwt_secret_first_used_timestamp_seconds", key_id=key_id)
+    assert began <= used_at <= now().timestamp()
+
+
+def test_it_is_shown_when_the_audit_trail_was_last_sealed_and_what_came_since(app, alice):
+    before = scrape(app)
+    assert before.value("audit_sealed_timestamp_seconds") is None
+    sealed_at = now() - timedelta(days=3)
+    with in_database(app):
+        for number, age in ((1, 2), (2, 0)):
+            made_at = sealed_at - timedelta(days=age)
+            db.session.add(AuditSeal(number=number, sealed_at=made_at, content={}))
+        db.session.add(
+            AuditEvent(
+                tenant_id=None,
+                action="canary.done",
+                outcome="success",
+                actor_type="operator",
+                actor_name="",
+                details={},
+            )
+        )
+        db.session.commit()
+    after = scrape(app)
+    assert after.value("audit_sealed_timestamp_seconds") == pytest.approx(sealed_at.timestamp(), abs=0.01)
+    assert after.value("audit_newest_event_timestamp_seconds") == pytest.approx(now().timestamp(), abs=60)
+
+
+@only_sqlite
+def test_it_is_shown_whether_redis_answers(app, redis_url):
+    assert scrape(app).value("redis_up") is None  # none is configured
+    with TcpProxy(redis_url) as proxy:
+        app.extensions["settings"] = replace(app.extensions["settings"], redis_url=proxy.url)
+        assert scrape(app).value("redis_up") == 1
+        proxy.refuse()
+        assert scrape(app).value("redis_up") == 0
+        assert scrape(app).value("database_up") == 1
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_readiness_is_shown_check_by_check(app):
     found = scrape(app)
@@ -136,10 +186,11 @@ def test_without_a_database_the_rest_is_shown():
         app.test_client().get("/healthz")
         found = scrape_counted(app)
     assert found.value("database_up") == 0
-    assert found.all("ready", "check") == {}
+    assert {labels for name, labels in found.values if name == "audiapro_ready"} == {(("check", "database"),)}
+    assert found.value("ready", check="database") == 0  # of the others nobody knows
     assert found.value("http_requests_total", route="/healthz", method="GET", status="200") == 1
     assert found.value("workers") == 1
-    of_the_database = ("rotation", "mail", "encrypted_values", "encryption_key_registered")
+    of_the_database = ("rotation", "mail", "encrypted_values", "encryption_key_registered", "jwt", "audit_sealed")
     assert not [name for name, _ in found.values if name.removeprefix("audiapro_").startswith(of_the_database)]
     assert CANARY not in found.text
 

@@ -210,9 +210,11 @@ def test_connections_in_use_are_counted_and_given_back(app):
         with db.engine.connect(), db.engine.connect():
             busy = scrape(app)
         assert busy.value("database_pool_in_use") == 2
-        assert busy.value("database_pool_size") == db.engine.pool.size()
-        assert busy.value("database_pool_limit") == {"sqlite": 15, "postgresql": POOL_SIZE}[db.engine.dialect.name]
-        assert scrape(app).value("database_pool_in_use") == 0
+        limit = {"sqlite": 15, "postgresql": POOL_SIZE}[db.engine.dialect.name]
+        assert busy.value("database_pool_limit") == limit
+        assert busy.value("database_pool_fullest_ratio") == 2 / limit
+        idle = scrape(app)
+        assert idle.value("database_pool_in_use") == idle.value("database_pool_fullest_ratio") == 0
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

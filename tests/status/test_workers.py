@@ -10,12 +10,14 @@ from pathlib import Path
 
 import psutil
 import requests
+from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
 from app.metrics import shared
+from app.metrics.counted import Counted
 from tests.servers import free_port
 from tests.status.scraped import Scraped
-from tests.test_serving import GUNICORN, PATIENCE, sqlite_url, started, wait_for_answer
+from tests.test_serving import FLASK, GUNICORN, PATIENCE, run, sqlite_url, started, wait_for_answer
 
 __all__ = ["sqlite_url"]
 
@@ -135,3 +137,26 @@ def test_a_file_that_a_killed_worker_left_half_written_stops_neither_the_server_
     (metric,) = shared.Workers(tmp_path).collect()
     assert [sample.value for sample in metric.samples] == [5.0]
     assert {file.name for file in tmp_path.glob("*.db")} == {"counter_ended.db"}
+
+
+def test_a_command_counts_in_no_folder_whatever_the_environment_says(sqlite_url, tmp_path):
+    folder = tmp_path / "counted"
+    folder.mkdir()
+    elsewhere = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing"), "prometheus_multiproc_dir": str(folder)}
+    done = run([*FLASK, "audit", "list"], DATABASE_URL=sqlite_url, **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.iterdir())
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_full_worker_is_seen_beside_an_idle_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared, "_folder", tmp_path)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for pid, share in (("21", 0.0), ("22", 1.0)):
+        monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue(lambda pid=pid: pid))
+        Counted().pool_fullest.set(share)
+    found = {family.name: family for family in shared.Workers(tmp_path).collect()}
+    assert [sample.value for sample in found["audiapro_database_pool_fullest_ratio"].samples] == [1.0]
+    shared.forget(22)
+    found = {family.name: family for family in shared.Workers(tmp_path).collect()}
+    assert [sample.value for sample in found["audiapro_database_pool_fullest_ratio"].samples] == [0.0]
