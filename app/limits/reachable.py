@@ -12,7 +12,8 @@ _SCRATCH: Final = "audiapro:scratch"
 
 
 def why_not(url: str, patience: float) -> str | None:
-    """Why Redis does not count under this URL: the kind of error; None if it does. It may answer, and have no room left.
+    """Why Redis does not count under this URL: the kind of error; None if it does. It may answer and have no room left.
+
     Asks once, over a new connection.
 
     patience: seconds for the connection, and for each answer.
