@@ -632,9 +632,11 @@ class TestWriters:
         tenant = tenant_of(world)
         over = threading.Event()
 
+        rows = [(model, row) for model in SECRETS for row in rows_of(world, model.__tablename__)]
+
         def go_on(number, keys, most):
             """Updates, inserts and deletes rows of its own, over and over; what it reads must be what it wrote."""
-            mine = [(model, row) for model in SECRETS for row in rows_of(world, model.__tablename__)[number::4]]
+            mine = rows[number::4]
             writes = 0
             while writes < most and not over.is_set():
                 for model, row in mine:
