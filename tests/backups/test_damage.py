@@ -191,7 +191,10 @@ def test_rows_that_row_level_security_hid_are_missed(dumps: Dumps, check, keys, 
 def test_the_migration_must_be_one_that_this_version_knows(dumps: Dumps, check, keys):
     dump = dumps.make()
     revision = re.search(rb"COPY public\.alembic_version .*\n(.*)\n", dump)[0]
-    of_revision = lambda number: dump.replace(revision, revision[:-5] + number + b"\n")  # noqa: E731
+
+    def of_revision(number: bytes) -> bytes:
+        return dump.replace(revision, revision[:-5] + number + b"\n")
+
     assert check(keys, "-", of_revision(b"9999"))["problems"] == [
         "It is at migration 9999, which this version does not know: check it with the version that it was made of."
     ]

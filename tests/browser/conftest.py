@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from app.config import Settings
 from app.encryption.keyring import Keyring, MasterKey
@@ -15,8 +15,6 @@ from tests.browser.served import Served, serving
 from tests.browser.watch import Watch, watching
 from tests.conftest import make_settings
 from tests.servers.browser import chromium_program
-
-expect.set_options(timeout=20_000)  # milliseconds: other tests share the machine
 
 FLAGS = [
     "--disable-gpu",

@@ -152,6 +152,7 @@ def test_forms_that_are_not_right_and_steps_look_well(page, app, alice):
 def test_the_menu_of_a_telephone_can_be_used_by_keyboard(page, world):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto("/sign-in")
+    expect(page.get_by_label("E-mail address")).to_be_focused()  # which may come after the page is loaded
     page.keyboard.type(OWNER)
     page.keyboard.press("Tab")
     page.keyboard.type(world["password"])
