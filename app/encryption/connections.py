@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from app.encryption.batches import Batches
 from app.encryption.postgresql import PostgresBatches
@@ -83,7 +84,13 @@ def exclusive(engine: Engine) -> Iterator[None]:
         if not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (LOCK_ID,)).scalar_one():
             raise RotationRunning
         connection.commit()
-        yield
+        try:
+            yield
+        finally:
+            # Said, because the server notices a closed connection a moment later, and a rotation that follows at once
+            # would find this one running. A connection that was lost has given up its lock.
+            with suppress(DBAPIError):
+                connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (LOCK_ID,))
 
 
 def is_running(connection: Connection) -> bool:

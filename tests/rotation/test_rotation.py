@@ -6,16 +6,17 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, event
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, create_engine, event
 
 from app.config import ConfigurationError, load_settings
 from app.encryption import sealed
-from app.encryption.connections import RotationRefused
+from app.encryption.connections import RotationRefused, exclusive, is_running
 from app.encryption.keyring import PLATFORM, Context
 from app.encryption.registry import KeyRefused, KeyRegistry
 from app.encryption.rotation import Rotation
@@ -652,6 +653,17 @@ class TestBesideOthers:
         assert "Another rotation" in seconds[0].err
         assert seconds[0].out == ""
         assert_survived(world, NEW, OLD)
+
+    def test_the_next_one_may_follow_at_once(self, world):
+        engine = create_engine(world.url)  # which keeps its connection, as a server has not yet noticed one to be gone
+        with world.engine.connect() as connection:
+            for broken_off in (False, True):
+                with suppress(RotationRefused), exclusive(engine):
+                    assert is_running(connection)
+                    if broken_off:
+                        raise RotationRefused
+                assert not is_running(connection)
+        engine.dispose()
 
     def test_the_database_of_the_service_is_not_asked_where_there_is_one_for_the_rotation(self, world):
         world.fill()
