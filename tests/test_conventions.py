@@ -63,12 +63,12 @@ SYSTEM_SCOPES = [
     ("app/cli/develop.py", "develop"),  # looks whether there is any tenant
     ("app/doctor/__init__.py", "_of_database"),  # the operator looks at what is there of everybody
     ("app/identity/accounts.py", "_subdomains"),  # a password is not what any of the user's tenants is called
+    ("app/identity/authentication.py", "authenticate"),  # finds out where the account's sessions are
+    ("app/identity/authentication.py", "choose_membership"),  # finds out which tenant is signed in to
+    ("app/identity/authentication.py", "memberships_of"),  # a user may belong to several tenants
     ("app/identity/refusals.py", "record"),  # finds out which tenants to tell
     ("app/identity/refusals.py", "record_lock_out"),  # finds out which tenants to tell
-    ("app/identity/service.py", "authenticate"),  # finds out where the account's sessions are
-    ("app/identity/service.py", "choose_membership"),  # finds out which tenant is signed in to
-    ("app/identity/service.py", "memberships_of"),  # a user may belong to several tenants
-    ("app/identity/sessions.py", "_end"),  # a user's sessions may be in several tenants
+    ("app/identity/sessions.py", "end_where"),  # a user's sessions may be in several tenants
     ("app/identity/sessions.py", "list_page"),
     ("app/identity/throttle.py", "_count"),  # the same
     ("app/identity/trail.py", "record_for_each_tenant"),  # a change of an account is an event of each of its tenants

@@ -25,7 +25,8 @@ from app.audit import service as audit
 from app.encryption import EncryptionError
 from app.encryption.adoption import NotAdoptable
 from app.errors import MadeAlready, NotFound, Problem
-from app.identity.service import canonical_email, find_user, get_tenant, memberships_of
+from app.identity.authentication import memberships_of
+from app.identity.users import canonical_email, find_user, get_tenant
 from app.integrations.service import Integrations
 from app.pagination import PageQuery
 from app.tenancy import tenant_scope

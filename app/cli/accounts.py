@@ -11,8 +11,7 @@ from flask import Blueprint
 
 from app.errors import Problem
 from app.extensions import db
-from app.identity import accounts, second_factor, sessions
-from app.identity import service as identity
+from app.identity import accounts, second_factor, signing_out, users
 from app.identity.models import Role
 from app.identity.passwords import hash_password
 from app.startup import database_or_exit
@@ -90,7 +89,7 @@ def create_user(email: str, subdomain: str, role: str) -> None:
     The password of a new user is asked for, or read from standard input, one line, where that is no terminal.
     """
     with refusals():
-        identity.create_user(db.session(), email, subdomain, Role(role), read_password)
+        users.create_user(db.session(), email, subdomain, Role(role), read_password)
     click.echo(f"{email} is {role} of {subdomain}.")
 
 
@@ -111,7 +110,7 @@ def set_role(email: str, role: str, subdomain: str) -> None:
 def disable_user(email: str, undo: bool) -> None:
     """Keep a user from signing in, and end the user's sessions."""
     with refusals():
-        identity.set_disabled(db.session(), email, not undo)
+        users.set_disabled(db.session(), email, not undo)
     click.echo(f"{email} {'can sign in again' if undo else 'is disabled and signed out'}.")
 
 
@@ -123,7 +122,7 @@ def remove_second_factor(email: str) -> None:
     Be sure who asks for it. The user is told by mail.
     """
     with refusals():
-        removed = second_factor.remove(db.session(), identity.get_user(db.session(), email).id)
+        removed = second_factor.remove(db.session(), users.get_user(db.session(), email).id)
     click.echo(f"{email} {'signs in with the password alone now' if removed else 'has no second factor'}.")
 
 
@@ -151,11 +150,11 @@ def revoke_tokens(email: str | None, subdomain: str | None, everybody: bool) -> 
     with refusals():
         session = db.session()
         if email is not None:
-            ended = sessions.end_of_user(session, identity.get_user(session, email).id)
+            ended = signing_out.end_of_user(session, users.get_user(session, email).id)
         elif subdomain is not None:
-            ended = sessions.end_of_tenant(session, identity.get_tenant(session, subdomain).id)
+            ended = signing_out.end_of_tenant(session, users.get_tenant(session, subdomain).id)
         else:
-            ended = sessions.end_of_everybody(session)
+            ended = signing_out.end_of_everybody(session)
     click.echo(f"{ended} {'session' if ended == 1 else 'sessions'} ended.")
 
 

@@ -14,7 +14,7 @@ from flask.cli import AppGroup
 from app.audit import seals, service
 from app.cli.accounts import refusals
 from app.extensions import db
-from app.identity.service import get_tenant
+from app.identity.users import get_tenant
 from app.pagination import PageQuery
 from app.tenancy import system_scope, tenant_scope
 

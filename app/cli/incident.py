@@ -32,7 +32,7 @@ from app.config import VARIABLES, Settings
 from app.database import now
 from app.encryption.passes import Unreadable
 from app.extensions import db
-from app.identity import sessions, signing_keys
+from app.identity import sessions, signing_keys, signing_out
 from app.incident.exposure import exposed, see_every_row, stored
 from app.incident.keys import find_key
 from app.incident.standing import KEYS_REPLACED, Standing, is_recorded, is_signed_out, look, proof
@@ -198,7 +198,7 @@ def _sign_everybody_out(engine: Engine, standing: Standing) -> None:
     )
     if _is_signed_out(_look(current_app.extensions["settings"], engine, standing.isolated_at)):
         return
-    ended = sessions.end_of_everybody(db.session())
+    ended = signing_out.end_of_everybody(db.session())
     click.echo(f"{ended} {'session' if ended == 1 else 'sessions'} ended.", err=True)
 
 

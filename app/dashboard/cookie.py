@@ -19,7 +19,7 @@ from app.audit.actors import Actor, act_as
 from app.database import now
 from app.errors import NotFound, Unauthenticated
 from app.extensions import db
-from app.identity import service, sessions
+from app.identity import authentication, sessions, signing_out
 from app.identity.models import User
 from app.identity.sessions import SignedIn
 from app.tenancy import tenant_scope
@@ -65,7 +65,7 @@ def sign_in(
     owner = Owner(user.id, tenant_id)
     with tenant_scope(tenant_id):
         act_as(Actor("user", user.id, user.email))
-        membership = service.get_membership(db.session(), membership_id)
+        membership = authentication.get_membership(db.session(), membership_id)
         browser = request.user_agent.string
         started = sessions.start(db.session(), membership, request.remote_addr, browser, details, continues, session_id)
         subject = [str(owner.user_id), str(owner.tenant_id), str(started.id)]
@@ -83,7 +83,7 @@ def _end_session() -> None:
     with tenant_scope(found.tenant_id):
         act_as(Actor("user", found.user_id, found.email))
         try:
-            sessions.end(db.session(), found.user_id, found.id)
+            signing_out.end(db.session(), found.user_id, found.id)
         except NotFound:  # in this very moment
             db.session.rollback()
 
@@ -139,7 +139,7 @@ def owner_of(csrf_token: str) -> Owner | None:
 class Pending(NamedTuple):
     """A sign-in that is under way: whose password was right, and what they still have to give.
 
-    proof: what :func:`~app.identity.service.proof_of` says of them. account, counted: of the
+    proof: what :func:`~app.identity.authentication.proof_of` says of them. account, counted: of the
     :class:`~app.identity.throttle.Attempt`. recovery_code: whether the code was one. session_id: of the one session
     that this can begin.
     """

@@ -23,7 +23,7 @@ from app.dashboard.steps import (
 from app.database import now
 from app.errors import NotFresh, TooManyRequests, Unauthenticated
 from app.extensions import db
-from app.identity import refusals, second_factor, service, sessions, throttle
+from app.identity import authentication, refusals, second_factor, sessions, throttle
 from app.identity.access import current_caller, current_membership, current_session
 from app.identity.schemas import Proof
 
@@ -59,10 +59,10 @@ def proved() -> ResponseReturnValue | None:
         return too_many
     attempt = throttle.Attempt(asking.email, request.remote_addr)
     try:
-        verified = service.authenticate(db.session(), attempt, given.password.get_secret_value())
+        verified = authentication.authenticate(db.session(), attempt, given.password.get_secret_value())
         if verified.has_second_factor:
             attempt.count_code(db.session())
-        user = service.require_unchanged(db.session(), verified)
+        user = authentication.require_unchanged(db.session(), verified)
         code = given.code.get_secret_value() if given.code is not None else None
         told = second_factor.use_code(db.session(), user, code)
     except Unauthenticated as refusal:

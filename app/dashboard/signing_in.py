@@ -34,7 +34,7 @@ from app.dashboard.steps import (
 from app.database import SAFE_METHODS, now, uuid7
 from app.errors import TooManyRequests, Unauthenticated
 from app.extensions import db
-from app.identity import refusals, second_factor, service, throttle
+from app.identity import authentication, refusals, second_factor, throttle
 from app.identity.models import User
 from app.identity.schemas import Confirmation, Credentials
 from app.identity.sessions import SignedIn
@@ -96,12 +96,12 @@ def _take_password(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | N
         return show(form)
     if too_many := count_attempt(form):
         return too_many
-    account = service.account_of(given.email)
+    account = authentication.account_of(given.email)
     attempt = throttle.Attempt(account, request.remote_addr)
     try:
-        verified = service.authenticate(db.session(), attempt, given.password.get_secret_value())
-        if not service.memberships_of(db.session(), verified.user_id):
-            raise service.refused()
+        verified = authentication.authenticate(db.session(), attempt, given.password.get_secret_value())
+        if not authentication.memberships_of(db.session(), verified.user_id):
+            raise authentication.refused()
     except Unauthenticated as refusal:
         refusals.record(account, refusal)
         form.refuse(of_the_form(refusal, "The e-mail address or the password is not right."))
@@ -110,7 +110,7 @@ def _take_password(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | N
         return refuse_for_now(form, account, refusal)
     pending = Pending(
         verified.user_id,
-        service.proof_of(verified),
+        authentication.proof_of(verified),
         account,
         attempt.counted,
         needs_code=verified.has_second_factor,
@@ -165,9 +165,9 @@ def _choose_tenant(
 ) -> ResponseReturnValue | None:
     """Begin the session, in the only tenant there is, in the chosen one, or, to go on with a form, in the one where
     that was begun; else ask."""
-    choices = service.memberships_of(db.session(), pending.user_id)
+    choices = authentication.memberships_of(db.session(), pending.user_id)
     if not choices:
-        raise service.refused()
+        raise authentication.refused()
     owner = cookie.owner_of(origin())
     going_on = owner.tenant_id if owner and owner.user_id == pending.user_id else None
     matching = [one for one in choices if chosen == one.subdomain or going_on == one.tenant_id]
@@ -185,7 +185,7 @@ def _choose_tenant(
         return drop_form()
     found = cookie.find()
     if found is None:
-        raise service.refused()
+        raise authentication.refused()
     enter(found)
     g.resumed = True
     return None
@@ -193,4 +193,4 @@ def _choose_tenant(
 
 def _user_of(pending: Pending) -> User:
     """Raises Unauthenticated if the password is another one by now."""
-    return service.recall(db.session(), pending.user_id, pending.proof)
+    return authentication.recall(db.session(), pending.user_id, pending.proof)

@@ -10,7 +10,7 @@ from app.extensions import db
 from app.identity import accounts, refusals, throttle
 from app.identity.access import current_membership, current_session, fresh
 from app.identity.schemas import EmailAddress, MailOnItsWay, PasswordChange, Token, TokenAndPassword
-from app.identity.service import canonical_email
+from app.identity.users import canonical_email
 from app.limits.budget import costs
 from app.limits.counting import limited
 from app.limits.limit import Limit

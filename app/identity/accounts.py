@@ -16,12 +16,13 @@ from app.audit import service as audit
 from app.audit.actors import Actor, act_as
 from app.database import UtcTimestamp, now, uuid7
 from app.errors import Conflict, Invalid
-from app.identity import sessions, throttle
+from app.identity import signing_out, throttle
+from app.identity.authentication import authenticate, require_unchanged
 from app.identity.models import Membership, OneTimeToken, Purpose, User
 from app.identity.one_time import LinkNotValid, fingerprint, new_token, void_tokens
 from app.identity.passwords import hash_password
-from app.identity.service import authenticate, canonical_email, get_user, require_unchanged
 from app.identity.trail import record_for_each_tenant
+from app.identity.users import canonical_email, get_user
 from app.mail import service as mail
 from app.mail.messages import (
     EmailChanged,
@@ -82,7 +83,7 @@ def change_password(
     the id ``keep``.
 
     Raises :class:`~app.errors.Unauthenticated` and :class:`~app.errors.TooManyRequests` as
-    :func:`~app.identity.service.authenticate` does, and :class:`~app.errors.Invalid`.
+    :func:`~app.identity.authentication.authenticate` does, and :class:`~app.errors.Invalid`.
     """
     verified = authenticate(session, attempt, current)
     password_hash = hash_password(password, email=membership.user.email, subdomains=[membership.tenant.subdomain])
@@ -209,7 +210,7 @@ def _replace_password(
     email = session.scalars(replaced.execution_options(synchronize_session=False)).one()
     void_tokens(session, OneTimeToken.user_id == user_id)
     mail.notify(session, email, PasswordChanged(now()))
-    record_for_each_tenant(session, action, user_id, {"sessions_ended": sessions.end_others(session, user_id, keep)})
+    record_for_each_tenant(session, action, user_id, {"sessions_ended": signing_out.end_others(session, user_id, keep)})
     session.commit()
 
 

@@ -12,7 +12,7 @@ from app.audit.actors import Actor, act_as
 from app.database import now
 from app.errors import TooManyRequests, Unauthenticated
 from app.extensions import db
-from app.identity import refusals, second_factor, service, sessions, throttle, tokens
+from app.identity import authentication, refusals, second_factor, sessions, signing_out, throttle, tokens
 from app.identity.access import current_membership, current_session, current_token_id
 from app.identity.models import UserSession
 from app.identity.schemas import Credentials, Me, Proof, SessionOut, Tokens
@@ -42,15 +42,15 @@ me = APIBlueprint("me", __name__, url_prefix="/api/me", tag="Sign-in")
     },
 )
 def sign_in(json_data: Credentials) -> dict[str, Any]:
-    account, session = service.account_of(json_data.email), db.session()
+    account, session = authentication.account_of(json_data.email), db.session()
     attempt = throttle.Attempt(account, request.remote_addr)
     try:
-        verified = service.authenticate(session, attempt, json_data.password.get_secret_value())
+        verified = authentication.authenticate(session, attempt, json_data.password.get_secret_value())
         if verified.has_second_factor and json_data.code is not None:
             attempt.count_code(session)
-        membership = service.choose_membership(session, verified, json_data.tenant)
+        membership = authentication.choose_membership(session, verified, json_data.tenant)
         told = second_factor.use_code(session, membership.user, code_in(json_data))
-    except (Unauthenticated, service.TenantNeeded) as refusal:
+    except (Unauthenticated, authentication.TenantNeeded) as refusal:
         refusals.record(account, refusal, json_data.tenant)
         raise
     except TooManyRequests:
@@ -92,10 +92,10 @@ def prove(json_data: Proof) -> tuple[str, int]:
     asking = current_session()
     attempt = throttle.Attempt(asking.email, request.remote_addr)
     try:
-        verified = service.authenticate(db.session(), attempt, json_data.password.get_secret_value())
+        verified = authentication.authenticate(db.session(), attempt, json_data.password.get_secret_value())
         if verified.has_second_factor and json_data.code is not None:
             attempt.count_code(db.session())
-        user = service.require_unchanged(db.session(), verified)
+        user = authentication.require_unchanged(db.session(), verified)
         told = second_factor.use_code(db.session(), user, code_in(json_data))
     except Unauthenticated as refusal:
         refusals.record(asking.email, refusal)
@@ -110,7 +110,7 @@ def prove(json_data: Proof) -> tuple[str, int]:
 @logout.doc(summary="Sign out: end the session that asks")
 @costs(0)
 def sign_out() -> tuple[str, int]:
-    sessions.end(db.session(), current_session().user_id, current_session().id)
+    signing_out.end(db.session(), current_session().user_id, current_session().id)
     return "", 204
 
 
@@ -129,7 +129,7 @@ def list_page(query_data: PageQuery) -> dict[str, Any]:
 @sessions_api.doc(summary="End one of one's own sessions")
 @costs(0)
 def end(session_id: UUID) -> tuple[str, int]:
-    sessions.end(db.session(), current_session().user_id, session_id)
+    signing_out.end(db.session(), current_session().user_id, session_id)
     return "", 204
 
 
@@ -138,7 +138,7 @@ def end(session_id: UUID) -> tuple[str, int]:
 @sessions_api.doc(summary="Sign out everywhere: end all of one's own sessions")
 @costs(0)
 def end_all() -> tuple[str, int]:
-    sessions.end_of_user(db.session(), current_session().user_id)
+    signing_out.end_of_user(db.session(), current_session().user_id)
     return "", 204
 
 

@@ -13,16 +13,17 @@ from app.audit.requests import refusal_is_recorded
 from app.errors import Invalid, Problem
 from app.extensions import db
 from app.identity import second_factor
+from app.identity.authentication import TenantNeeded
 from app.identity.models import Membership, User
-from app.identity.service import TenantNeeded, canonical_email
 from app.identity.throttle import remove_expired
+from app.identity.users import canonical_email
 from app.metrics.counted import counted
 from app.tenancy import system_scope
 from app.tenants.models import Tenant
 
 
 def record(account: str, refusal: Problem, subdomain: str | None = None) -> None:
-    """Record that somebody was not let in to that account, of which :func:`~app.identity.service.account_of` speaks:
+    """Record that somebody was not let in to that account, as :func:`~app.identity.authentication.account_of` tells it:
     for each tenant that the account belongs to, or, where there is no such account, for nobody in particular. Takes as
     long in either case.
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.database import now
 from app.errors import Conflict, Invalid, Unauthenticated
-from app.identity import sessions
+from app.identity import signing_out
 from app.identity.models import OneTimeToken, User
 from app.identity.one_time import void_tokens
 from app.identity.trail import record_for_each_tenant
@@ -106,7 +106,7 @@ def confirm(session: Session, user_id: UUID, code: str, session_id: UUID) -> lis
     codes = _set_recovery_codes(user)
     record_for_each_tenant(session, "second_factor.added", user_id)
     void_tokens(session, OneTimeToken.user_id == user_id)
-    sessions.end_others(session, user_id, keep=session_id)
+    signing_out.end_others(session, user_id, keep=session_id)
     session.commit()
     return codes
 

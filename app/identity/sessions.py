@@ -14,17 +14,15 @@ from typing import Any, Final, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from flask import Flask, current_app
-from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, or_, select, true, update
+from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from app.audit import service as audit
 from app.database import now, uuid7
-from app.errors import NotFound, Unauthenticated
+from app.errors import Unauthenticated
 from app.extensions import Model
-from app.identity.models import Membership, OneTimeToken, User, UserSession
-from app.identity.one_time import void_tokens
-from app.identity.trail import record_for_each_tenant
+from app.identity.models import Membership, User, UserSession
 from app.metrics.counted import counted
 from app.pagination import Listing, PageQuery
 from app.tenancy import system_scope
@@ -184,7 +182,7 @@ def renew(session: Session, session_id: UUID, refresh_id: UUID) -> UserSession:
     found = session.scalars(renewed).one_or_none()
     session.commit()
     if found is None:
-        _end(session, UserSession.id == session_id)
+        end_where(session, UserSession.id == session_id)
         audit.record(session, "session.replayed", object_id=session_id, outcome=audit.REFUSED)
         session.commit()
         raise Unauthenticated("This refresh token was used before, which ends its session: sign in again.")
@@ -193,18 +191,10 @@ def renew(session: Session, session_id: UUID, refresh_id: UUID) -> UserSession:
 
 def list_page(session: Session, user_id: UUID, page: PageQuery) -> tuple[list[UserSession], str | None]:
     """A page of the user's sessions that have not ended, newest first, and the cursor of the next page or None."""
-    statement = select(UserSession).where(_of_user(user_id), _alive())
+    statement = select(UserSession).where(of_user(user_id), _alive())
     with_tenant = joinedload(UserSession.membership).joinedload(Membership.tenant)
     with system_scope():  # a user may be signed in to several tenants
         return Listing(statement.options(with_tenant), UserSession.id).fetch(session, page)
-
-
-def end(session: Session, user_id: UUID, session_id: UUID) -> None:
-    """End one session of the user at once. Raises :class:`~app.errors.NotFound`."""
-    if not _end(session, _of_user(user_id), UserSession.id == session_id):
-        raise NotFound("There is no such session, or it has ended.")
-    audit.record(session, "session.ended", object_id=session_id)
-    session.commit()
 
 
 def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, datetime]:
@@ -212,42 +202,6 @@ def last_used(session: Session, membership_ids: Sequence[UUID]) -> dict[UUID, da
     latest = select(UserSession.membership_id, func.max(UserSession.used_at)).group_by(UserSession.membership_id)
     rows = session.execute(latest.where(UserSession.membership_id.in_(membership_ids)))
     return dict(rows.all())
-
-
-def end_of_user(session: Session, user_id: UUID, keep: UUID | None = None) -> int:
-    """End all sessions of a user, in whichever tenants, but the one with the id ``keep``, and sign-ins that are under
-    way; void the links that were mailed, and commit. Returns how many sessions: with a link that a thief has asked for,
-    they would be back."""
-    _end_sign_ins(session, User.id == user_id)
-    void_tokens(session, OneTimeToken.user_id == user_id)
-    count = end_others(session, user_id, keep)
-    record_for_each_tenant(session, "user.signed_out", user_id, {"sessions": count})
-    session.commit()
-    return count
-
-
-def end_of_tenant(session: Session, tenant_id: UUID) -> int:
-    """End all sessions in a tenant, and its members' sign-ins that are under way, void the links that were mailed to
-    them, and commit. Returns how many sessions."""
-    members = select(Membership.user_id).where(Membership.tenant_id == tenant_id)
-    _end_sign_ins(session, User.id.in_(members))
-    void_tokens(session, OneTimeToken.user_id.in_(members))
-    count = _end(session, UserSession.tenant_id == tenant_id)
-    details = {"sessions": count}
-    audit.record(session, "tenant.signed_out", object_id=tenant_id, tenant_id=tenant_id, details=details)
-    session.commit()
-    return count
-
-
-def end_of_everybody(session: Session) -> int:
-    """End every session there is, and every sign-in that is under way, void every link that was mailed to a user, and
-    commit. Returns how many sessions."""
-    _end_sign_ins(session, true())
-    void_tokens(session, true())
-    count = _end(session)
-    audit.record(session, "everybody.signed_out", details={"sessions": count})
-    session.commit()
-    return count
 
 
 def any_from_before(session: Session, moment: datetime) -> bool:
@@ -303,33 +257,17 @@ _FORGET: Final = delete(_SESSIONS).where(
 )
 
 
-def end_others(session: Session, user_id: UUID, keep: UUID | None) -> int:
-    """End all sessions of a user but the one with the id ``keep``, as a part of a change that its maker records and
-    commits. Returns how many."""
-    return _end(session, _of_user(user_id), *([UserSession.id != keep] if keep else []))
-
-
-def end_of_member(session: Session, membership_id: UUID) -> int:
-    """End a user's sessions in one tenant; the rest as above."""
-    return _end(session, UserSession.membership_id == membership_id)
-
-
-def _end_sign_ins(session: Session, which: ColumnElement[bool]) -> None:
-    """Make void what is proved so far of sign-ins that are not done yet: see :func:`app.identity.service.recall`. The
-    rest as below."""
-    signed_out = update(User).where(which).values(signed_out_at=now())
-    session.execute(signed_out.execution_options(synchronize_session=False))
-
-
-def _end(session: Session, *criteria: ColumnElement[bool]) -> int:
-    """Not committed here."""
+def end_where(session: Session, *criteria: ColumnElement[bool]) -> int:
+    """End the sessions that meet all of these, in whichever tenants, as a part of a change that its maker records and
+    commits. Returns how many. See :mod:`app.identity.signing_out`."""
     ended = update(UserSession).where(_alive(), *criteria).values(ended_at=now())
     with system_scope():  # as above
         result = cast("CursorResult[Any]", session.execute(ended))
     return result.rowcount
 
 
-def _of_user(user_id: UUID) -> ColumnElement[bool]:
+def of_user(user_id: UUID) -> ColumnElement[bool]:
+    """Which sessions are of that user, in whichever tenants."""
     return UserSession.membership_id.in_(select(Membership.id).where(Membership.user_id == user_id))
 
 

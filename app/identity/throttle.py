@@ -36,7 +36,7 @@ _ALLOWANCES: Final = SignInAllowance.metadata.tables["sign_in_allowances"]
 
 
 class Attempt:
-    """An attempt to sign in to ``account``, as :func:`~app.identity.service.account_of` tells it, from ``address``.
+    """An attempt to sign in to an account (:func:`~app.identity.authentication.account_of`) from an address.
 
     It counts as a failure until it succeeds: so any number of guesses at the same time are counted before the first of
     them is verified. Codes of the second factor are counted apart: :func:`forgive` is for passwords, or whoever reads

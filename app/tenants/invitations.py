@@ -17,7 +17,7 @@ from app.errors import Conflict, Forbidden, NotFound
 from app.identity import accounts
 from app.identity.models import Membership, Role, User
 from app.identity.one_time import LinkNotValid, fingerprint, new_token
-from app.identity.service import add_membership, canonical_email
+from app.identity.users import add_membership, canonical_email
 from app.mail import messages
 from app.mail import service as mail
 from app.pagination import Listing, PageQuery

@@ -12,7 +12,7 @@ from app.extensions import db
 from app.identity import throttle
 from app.identity.access import current_membership, current_tenant_id, fresh
 from app.identity.models import Role
-from app.identity.service import canonical_email
+from app.identity.users import canonical_email
 from app.limits.budget import costs
 from app.limits.counting import limited
 from app.limits.limit import Limit

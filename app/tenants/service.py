@@ -16,8 +16,7 @@ from sqlalchemy.orm import Session
 from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Invalid, NotFound, OutdatedVersion
-from app.identity import service as identity
-from app.identity import sessions
+from app.identity import signing_out, users
 from app.identity.models import Membership, Role
 from app.schemas import PlainText, TimeZone
 from app.tenants.models import Tenant
@@ -52,11 +51,11 @@ def create_tenant(
     tenant = checked_tenant(name, subdomain, time_zone)
     if subdomain_taken(session, tenant.subdomain):
         raise Conflict("This subdomain is taken.")
-    owner = identity.find_user(session, owner_email)
+    owner = users.find_user(session, owner_email)
     if owner is None:
         session.rollback()  # whoever types a password takes their time: nobody should wait for this transaction
-        owner = identity.add_user(session, owner_email, read_password(), tenant.subdomain)
-    membership = identity.add_membership(session, owner, tenant, Role.OWNER)
+        owner = users.add_user(session, owner_email, read_password(), tenant.subdomain)
+    membership = users.add_membership(session, owner, tenant, Role.OWNER)
     try:
         session.flush()
         record_created(session, tenant, owner.email)
@@ -125,14 +124,14 @@ def change(session: Session, tenant_id: UUID, changes: Mapping[str, Any], versio
 def set_suspended(session: Session, subdomain: str, suspended: bool) -> None:
     """Keep everybody from signing in to a tenant and its phone systems from delivering, and end its sessions; or let
     them in again. Raises :class:`~app.errors.NotFound`."""
-    tenant = identity.get_tenant(session, subdomain)
+    tenant = users.get_tenant(session, subdomain)
     session.refresh(tenant, with_for_update=True)  # its own people may be changing it
     tenant.suspended_at = (tenant.suspended_at or now()) if suspended else None
     audit.record(
         session, f"tenant.{'suspended' if suspended else 'readmitted'}", object_id=tenant.id, tenant_id=tenant.id
     )
     if suspended:
-        sessions.end_of_tenant(session, tenant.id)
+        signing_out.end_of_tenant(session, tenant.id)
     session.commit()
 
 

@@ -16,7 +16,7 @@ from app.errors import Conflict, Forbidden
 from app.identity import accounts
 from app.identity.models import Membership, Role
 from app.identity.one_time import LinkNotValid, fingerprint, new_token
-from app.identity.service import add_membership, canonical_email
+from app.identity.users import add_membership, canonical_email
 from app.mail import service as mail
 from app.mail.messages import ConfirmSignUp
 from app.tenancy import system_scope, tenant_scope

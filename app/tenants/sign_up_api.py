@@ -7,7 +7,7 @@ from apiflask import APIBlueprint
 from app.extensions import db
 from app.identity import throttle
 from app.identity.schemas import MailOnItsWay
-from app.identity.service import canonical_email
+from app.identity.users import canonical_email
 from app.limits.counting import limited
 from app.limits.limit import Limit
 from app.tenants import sign_up as service

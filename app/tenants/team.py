@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session, contains_eager, joinedload
 from app.audit import service as audit
 from app.database import now
 from app.errors import Conflict, Forbidden, NotFound, OutdatedVersion, Unauthenticated
-from app.identity import sessions
+from app.identity import signing_out
 from app.identity.models import Membership, Role, User
-from app.identity.service import get_tenant, get_user
+from app.identity.users import get_tenant, get_user
 from app.pagination import Listing, PageQuery
 from app.tenants.models import Invitation
 
@@ -102,7 +102,7 @@ def change(
     member.role = role
     member.disabled_at = (member.disabled_at or now()) if disabled else None
     if disabled:
-        sessions.end_of_member(session, member.id)
+        signing_out.end_of_member(session, member.id)
     _record(session, "member.updated", member, role=member.role, disabled=disabled)
     session.commit()
     return member

@@ -11,7 +11,7 @@ from app.database import now
 from app.extensions import db
 from app.identity import second_factor
 from app.identity.models import User, UserSession
-from app.identity.service import canonical_email
+from app.identity.users import canonical_email
 from tests.conftest import PASSWORD, in_database
 from tests.dashboard.visitor import OF_OUR_OWN_PAGE
 from tests.identity.test_browser_sessions import join

@@ -5,7 +5,7 @@ from sqlalchemy import select, update
 
 from app.dashboard.changing import CHANGED_MEANWHILE
 from app.extensions import db
-from app.identity import sessions
+from app.identity import signing_out
 from app.identity.models import Membership
 from app.tenants.models import Tenant
 from tests.conftest import PASSWORD, in_database
@@ -121,7 +121,7 @@ def test_who_was_slower_sees_both_and_decides(app, alice, bob, alice_visits, bob
 def test_what_was_typed_outlasts_the_session(app, alice, alice_visits):
     page = alice_visits.open(PAGE)
     with in_database(app):
-        sessions.end_of_tenant(db.session(), alice.tenant_id)
+        signing_out.end_of_tenant(db.session(), alice.tenant_id)
         db.session.commit()
     page = alice_visits.send(page, "Save", name="Acme Group", time_zone="Asia/Tokyo")
     assert page.title == "Sign in"

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from app.audit.models import AuditEvent
 from app.database import now
 from app.extensions import db
-from app.identity import second_factor, service, sessions
+from app.identity import second_factor, signing_out, users
 from app.identity.models import Membership, Role, SignInAllowance, User, UserSession
 from app.tenants.models import Tenant
 from tests.conftest import PASSWORD, in_database
@@ -193,17 +193,17 @@ def test_a_sign_in_under_way_ends_with_all_sessions(app, visitor, alice, what, s
     of_two_tenants(app, alice)
     secret, codes = with_second_factor(app, alice)
     with in_database(app):
-        sessions.end(db.session(), alice.user_id, alice.session_id)
+        signing_out.end(db.session(), alice.user_id, alice.session_id)
     page = visitor.send(visitor.open("/sign-in"), "Sign in", **credentials(alice))
     if screen == "tenant":
         page = visitor.send(page, "Continue", **{"step-code": codes[0]})
     with in_database(app):
         if what == "signed out":
-            sessions.end_of_user(db.session(), alice.user_id)
+            signing_out.end_of_user(db.session(), alice.user_id)
         elif what == "tenant signed out":
-            sessions.end_of_tenant(db.session(), alice.tenant_id)
+            signing_out.end_of_tenant(db.session(), alice.tenant_id)
         elif what == "everybody signed out":
-            sessions.end_of_everybody(db.session())
+            signing_out.end_of_everybody(db.session())
         elif what == "other factor":
             second_factor.remove(db.session(), alice.user_id)
             secret = second_factor.begin(db.session(), alice.user_id).secret
@@ -211,8 +211,8 @@ def test_a_sign_in_under_way_ends_with_all_sessions(app, visitor, alice, what, s
             second_factor.confirm(db.session(), alice.user_id, code, alice.session_id)
         else:
             db.session.execute(update(Membership).values(role=Role.OWNER))  # somebody has to stay
-            service.set_disabled(db.session(), alice.email, disabled=True)
-            service.set_disabled(db.session(), alice.email, disabled=False)
+            users.set_disabled(db.session(), alice.email, disabled=True)
+            users.set_disabled(db.session(), alice.email, disabled=False)
     proof = {"step-tenant": "acme"} if screen == "tenant" else {"step-code": pyotp.TOTP(secret).now()}
     page = visitor.send(page, "Continue", 401, **proof)
     assert (page.title, page.messages) == ("Sign in", "Please sign in again.")

@@ -53,7 +53,7 @@ def test_too_many_requests_keep_nobody_in(app, alice, alice_visits, monkeypatch)
     assert is_ended(app, alice)
 
 
-@pytest.mark.parametrize("fails", ["app.identity.sessions.find", "app.identity.sessions.end"])
+@pytest.mark.parametrize("fails", ["app.identity.sessions.find", "app.identity.signing_out.end"])
 def test_without_the_database_the_cookie_goes_and_the_page_says_what_is_left(
     app, alice, alice_visits, monkeypatch, fails
 ):

@@ -11,8 +11,8 @@ from app.database import now
 from app.errors import Unauthenticated
 from app.extensions import db
 from app.identity import sessions
+from app.identity.authentication import memberships_of
 from app.identity.models import Membership, Role, User, UserSession
-from app.identity.service import memberships_of
 from app.tenancy import tenant_scope
 from app.tenants.models import Tenant
 from tests.conftest import in_database

@@ -8,8 +8,7 @@ import pytest
 from app.config import PROJECT
 from app.errors import Invalid
 from app.extensions import db
-from app.identity import accounts, passwords
-from app.identity import service as identity
+from app.identity import accounts, passwords, users
 from app.identity.models import User
 from tests.conftest import in_database
 from tests.identity.test_sign_in import sign_in
@@ -76,9 +75,9 @@ def test_they_are_refused_where_a_password_is_chosen_and_not_where_it_is_used(ap
         with pytest.raises(Invalid):
             accounts.set_password(db.session(), alice.email, lambda: "password1")
         with pytest.raises(Invalid):
-            identity.add_user(db.session(), "dora@acme.example", "password1")
+            users.add_user(db.session(), "dora@acme.example", "password1")
         with pytest.raises(Invalid):
-            identity.add_user(db.session(), "dorathea@acme.example", "Dorathea1")
+            users.add_user(db.session(), "dorathea@acme.example", "Dorathea1")
         db.session.rollback()
         cheap = passwords.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("password1")
         db.session.execute(User.__table__.update().where(User.id == alice.user_id).values(password_hash=cheap))

@@ -25,7 +25,7 @@ FACTOR = "/api/me/second-factor"
 @pytest.fixture(autouse=True)
 def quick_verification(monkeypatch):
     """Passwords are tested elsewhere, and slow."""
-    monkeypatch.setattr("app.identity.service.verify_password", lambda stored, password: password == PASSWORD)
+    monkeypatch.setattr("app.identity.authentication.verify_password", lambda stored, password: password == PASSWORD)
 
 
 @pytest.fixture

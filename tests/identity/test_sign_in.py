@@ -99,7 +99,7 @@ def test_the_database_is_free_while_a_password_is_verified(client, app, alice, m
             connection.execute(User.__table__.update().values(email=User.email))
         return verify(stored, password)
 
-    monkeypatch.setattr("app.identity.service.verify_password", verify_while_somebody_writes)
+    monkeypatch.setattr("app.identity.authentication.verify_password", verify_while_somebody_writes)
     assert sign_in(client, alice.email).status_code == 200
 
 
@@ -121,7 +121,7 @@ def test_who_signs_in_is_refused_where_the_account_changes_while_the_password_is
             db.session.commit()
         return True
 
-    monkeypatch.setattr("app.identity.service.verify_password", change_meanwhile)
+    monkeypatch.setattr("app.identity.authentication.verify_password", change_meanwhile)
     body = {"password": PASSWORD} | ({"email": alice.email} if path == "/api/login" else {})
     refused = alice.client.post(path, json=body)
     assert refused.status_code == 401
@@ -201,7 +201,7 @@ def test_a_damaged_hash_lets_nobody_in():
 @pytest.fixture
 def quick_verification(monkeypatch):
     """For tests of many attempts."""
-    monkeypatch.setattr("app.identity.service.verify_password", lambda stored, password: password == PASSWORD)
+    monkeypatch.setattr("app.identity.authentication.verify_password", lambda stored, password: password == PASSWORD)
 
 
 @pytest.mark.usefixtures("quick_verification")

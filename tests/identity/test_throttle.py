@@ -49,7 +49,9 @@ def test_the_count_outlives_the_process_and_the_limiters_storage(app, settings, 
 
 def test_of_40_guesses_at_once_exactly_20_are_verified(app, alice, monkeypatch):
     verified, statuses, barrier = [], [], threading.Barrier(40)
-    monkeypatch.setattr("app.identity.service.verify_password", lambda stored, password: verified.append(password))
+    monkeypatch.setattr(
+        "app.identity.authentication.verify_password", lambda stored, password: verified.append(password)
+    )
 
     def guess(number):
         client = app.test_client()

@@ -15,11 +15,11 @@ from app.dashboard.views.sign_in import signed_out
 from app.encryption import EncryptionError
 from app.errors import Conflict, Invalid, Unauthenticated
 from app.extensions import db
-from app.identity import accounts, refusals, second_factor, sessions, throttle
+from app.identity import accounts, refusals, second_factor, sessions, signing_out, throttle
 from app.identity.access import current_membership, current_session, fresh
 from app.identity.models import User
 from app.identity.schemas import EmailAddress, PasswordChange
-from app.identity.service import canonical_email
+from app.identity.users import canonical_email
 from app.limits.budget import costs
 from app.limits.counting import limited
 from app.limits.limit import Limit
@@ -125,7 +125,7 @@ def change_password() -> ResponseReturnValue:
 def end_session(session_id: UUID) -> ResponseReturnValue:
     if not Form().is_sent():
         return _press_again()
-    sessions.end(db.session(), current_session().user_id, session_id)
+    signing_out.end(db.session(), current_session().user_id, session_id)
     if session_id == current_session().id:
         return signed_out("You are signed out.")
     note("That session is signed out.")
@@ -137,7 +137,7 @@ def end_session(session_id: UUID) -> ResponseReturnValue:
 def end_other_sessions() -> ResponseReturnValue:
     if not Form().is_sent():
         return _press_again()
-    sessions.end_of_user(db.session(), current_session().user_id, keep=current_session().id)
+    signing_out.end_of_user(db.session(), current_session().user_id, keep=current_session().id)
     note("You are signed out everywhere but here.")
     return redirect(url_for("account_pages.show"), 303)
 
@@ -147,7 +147,7 @@ def end_other_sessions() -> ResponseReturnValue:
 def end_all_sessions() -> ResponseReturnValue:
     if not Form().is_sent():
         return _press_again()
-    sessions.end_of_user(db.session(), current_session().user_id)
+    signing_out.end_of_user(db.session(), current_session().user_id)
     return signed_out("You are signed out everywhere.")
 
 

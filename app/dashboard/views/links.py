@@ -24,7 +24,7 @@ from app.identity.models import Membership
 from app.identity.one_time import LinkNotValid
 from app.identity.passwords import SHORTEST
 from app.identity.schemas import EmailAddress, TokenAndPassword
-from app.identity.service import canonical_email
+from app.identity.users import canonical_email
 from app.limits.counting import limited
 from app.limits.limit import Limit
 from app.tenants import invitations

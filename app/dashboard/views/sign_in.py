@@ -17,7 +17,7 @@ from app.dashboard.pages import pages_of
 from app.dashboard.signing_in import sign_in
 from app.errors import DatabaseFailed, NotFound, Unavailable
 from app.extensions import db
-from app.identity import sessions
+from app.identity import signing_out
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def send_out() -> ResponseReturnValue:
         if found is not None:
             enter(found)
             with suppress(NotFound):  # it was ended in this very moment
-                sessions.end(db.session(), found.user_id, found.id)
+                signing_out.end(db.session(), found.user_id, found.id)
     except DatabaseFailed as error:
         log.error("a session was left open at sign-out: %s", type(error).__name__)
         raise LeftOpen from None

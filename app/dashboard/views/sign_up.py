@@ -25,7 +25,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
 from app.identity import throttle
 from app.identity.one_time import LinkNotValid
-from app.identity.service import canonical_email
+from app.identity.users import canonical_email
 from app.limits.counting import limited
 from app.limits.limit import Limit
 from app.tenants import sign_up as service

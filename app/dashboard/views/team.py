@@ -18,7 +18,7 @@ from app.extensions import db
 from app.identity import sessions, throttle
 from app.identity.access import current_membership, current_session, current_tenant_id, fresh
 from app.identity.models import Membership, Role
-from app.identity.service import canonical_email
+from app.identity.users import canonical_email
 from app.limits.budget import costs
 from app.tenants import invitations, team
 from app.tenants.schemas import InvitationIn, MemberChanges

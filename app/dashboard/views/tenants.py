@@ -12,7 +12,7 @@ from app.dashboard.forms import Form, warn_of_button
 from app.dashboard.pages import pages_of
 from app.errors import NotFound
 from app.extensions import db
-from app.identity import service
+from app.identity import authentication
 from app.identity.access import current_membership, current_session
 from app.limits.budget import costs
 from app.limits.counting import limited
@@ -24,7 +24,7 @@ pages = pages_of("tenants_pages", "/tenants")
 @pages.get("")
 @costs(20)
 def show_list() -> ResponseReturnValue:
-    choices = service.memberships_of(db.session(), current_session().user_id)
+    choices = authentication.memberships_of(db.session(), current_session().user_id)
     return render_template("dashboard/tenants.html", choices=choices)
 
 
@@ -34,7 +34,7 @@ def show_list() -> ResponseReturnValue:
 def go_to(tenant_id: UUID) -> ResponseReturnValue:
     """The session in the present tenant ends; the new one is as fresh as that."""
     before, user = current_session(), current_membership().user
-    choices = {it.tenant_id: it for it in service.memberships_of(db.session(), before.user_id)}
+    choices = {it.tenant_id: it for it in authentication.memberships_of(db.session(), before.user_id)}
     if tenant_id not in choices:
         raise NotFound("There is no such tenant, or it is not the user's.")
     if not Form().is_sent():
