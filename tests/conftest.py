@@ -8,6 +8,7 @@ import gc
 import re
 import secrets
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -75,6 +76,7 @@ SERVERS = pytest.StashKey[Servers]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs started by a shell's background job ignore it
     if not hasattr(config, "workerinput"):
         config.stash[SERVERS] = servers = Servers()
         config.add_cleanup(servers.close)
