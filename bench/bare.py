@@ -12,9 +12,12 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, DateTime
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.metrics.counted import Counted
+
 app = Flask(__name__)
 app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:")
 db: Any = SQLAlchemy(app)
+app.extensions["metrics"] = Counted()  # gunicorn.conf.py looks for it; nothing is counted here
 TENANT = uuid.UUID(os.environ.get("BENCH_TENANT", "00000000-0000-0000-0000-000000000000"))
 
 

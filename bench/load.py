@@ -91,13 +91,19 @@ def _ask(port: int, candidate: Candidate, seconds: float) -> int:
 
     def ask(client: int) -> None:
         while time.perf_counter() < end and not failures:
-            with socket.create_connection(("127.0.0.1", port)) as connection:
-                for number in islice(candidate.numbers, REQUESTS_PER_CONNECTION):
-                    connection.sendall(candidate.request_of(client, number))
-                    answer = read_answer(connection)
-                    if not answer.startswith(expected):
-                        failures.append(answer)
-                    counts[client] += time.perf_counter() < end
+            try:
+                ask_some(client)
+            except OSError as error:
+                failures.append(str(error).encode())
+
+    def ask_some(client: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            for number in islice(candidate.numbers, REQUESTS_PER_CONNECTION):
+                connection.sendall(candidate.request_of(client, number))
+                answer = read_answer(connection)
+                if not answer.startswith(expected):
+                    failures.append(answer)
+                counts[client] += time.perf_counter() < end
 
     threads = [threading.Thread(target=ask, args=(client,)) for client in range(CLIENTS)]
     for thread in threads:
@@ -120,6 +126,21 @@ def request(
     if body:
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     return f"{head}\r\n".encode() + body
+
+
+def seconds(port: int, requests: list[bytes]) -> float:
+    """Until they are answered, one after another."""
+    start = time.perf_counter()
+    for one in requests:
+        ask(port, one)
+    return time.perf_counter() - start
+
+
+def ask(port: int, asked: bytes) -> bytes:
+    """The answer, over a connection of its own."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(asked)
+        return read_answer(connection)
 
 
 def read_answer(connection: socket.socket) -> bytes:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import socket
-import time
 from statistics import median
 from urllib.parse import urlencode
 
 import psycopg
 
 from bench.dataset import load
-from bench.load import gunicorn, read_answer, request
+from bench.load import ask, gunicorn, request, seconds
 from bench.report import Table
 from bench.requests import EMAIL, PASSWORD, sign_in
 from bench.setting import run_flask
@@ -121,16 +119,3 @@ def first_visit(port: int, cookie: str) -> int:
     found = re.findall(r'(?:href|src)="(/[^"]+\?v=[^"]+)"', page.decode())
     asked = [request("GET", address, "").replace(b"\r\n\r\n", ACCEPT_GZIP) for address in set(found)]
     return len(page) + sum(len(ask(port, one).partition(b"\r\n\r\n")[2]) for one in asked)
-
-
-def seconds(port: int, requests: list[bytes]) -> float:
-    start = time.perf_counter()
-    for one in requests:
-        ask(port, one)
-    return time.perf_counter() - start
-
-
-def ask(port: int, asked: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(asked)
-        return read_answer(connection)
