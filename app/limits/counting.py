@@ -13,13 +13,14 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app, request
 from limits import RateLimitItem
-from limits.storage import MemoryStorage, RedisStorage, Storage
+from limits.storage import RedisStorage, Storage
 from limits.strategies import FixedWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.errors import TooManyRequests
 from app.limits.limit import Limit
+from app.limits.memory import Memory
 from app.metrics.counted import counted
 
 P = ParamSpec("P")
@@ -40,7 +41,7 @@ def init_app(app: Flask, rates: Mapping[Limit, RateLimitItem], redis_url: str | 
 def _storage(redis_url: str | None) -> Storage:
     """A Redis that does not answer is reported in bounded time, not retried."""
     if redis_url is None:
-        return MemoryStorage()
+        return Memory()
     options: dict[str, Any] = {
         "socket_timeout": REDIS_TIMEOUT_SECONDS,
         "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
