@@ -1,11 +1,14 @@
 """How gunicorn serves the application. Read by ``gunicorn wsgi:app`` from the working directory."""
 
+import gc
 import os
 from typing import Any
 
-from app.audit.tally import store_counted
-from app.metrics import shared
-from app.startup import load_settings_or_exit
+gc.disable()  # until everything is loaded, which stays: see when_ready
+
+from app.audit.tally import store_counted  # noqa: E402
+from app.metrics import shared  # noqa: E402
+from app.startup import load_settings_or_exit  # noqa: E402
 
 settings = load_settings_or_exit()
 shared.share_among_workers()
@@ -34,6 +37,10 @@ control_socket_disable = True
 
 
 def when_ready(server: Any) -> None:
+    """Workers are forked after this. Garbage is not looked for among what is loaded by now: that would be an eighth of
+    the time of a start, and would make workers copy memory that they share."""
+    gc.freeze()
+    gc.enable()
     shared.forget(server.pid)  # it has counted while it loaded the application, and does not serve
     server.log.info("listening on port %s", ", ".join(str(listener.getsockname()[1]) for listener in server.LISTENERS))
 
