@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy import JSON, CheckConstraint, Index, UniqueConstraint, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import UtcTimestamp, now
@@ -21,6 +21,9 @@ class Call(TenantOwned, Model):
     linked_id: what the legs of one call have in common.
     phone_system_id: None once the phone system was deleted; its records stay.
     details: the vendor's further fields as delivered. demonstration: made up, not delivered by a PBX.
+    opens_call: whether it is the earliest leg of its call, which stands for it in figures (:mod:`app.calls.legs`).
+    call_disposition: what became of a call of several legs; None where it is this leg alone. call_talk_seconds: of its
+    longest answered leg; None where none was answered.
     """
 
     __tablename__ = "calls"
@@ -33,6 +36,14 @@ class Call(TenantOwned, Model):
         ),
         Index(None, "tenant_id", "started_at", "id"),
         Index(None, "tenant_id", "linked_id", "started_at", "id"),
+        Index(  # for figures, which are read from it alone
+            "ix_calls_opening",
+            "tenant_id",
+            "started_at",
+            postgresql_include=["source", "disposition", "talk_seconds", "call_disposition", "call_talk_seconds"],
+            postgresql_where=text("opens_call"),
+            sqlite_where=text("opens_call = 1"),
+        ),
         Index(  # for the last delivery of a phone system
             None,
             "phone_system_id",
@@ -57,3 +68,6 @@ class Call(TenantOwned, Model):
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
     demonstration: Mapped[bool] = mapped_column(default=False)
     received_at: Mapped[datetime] = mapped_column(UtcTimestamp(), default=now)
+    opens_call: Mapped[bool] = mapped_column(default=True, server_default=true())
+    call_disposition: Mapped[str | None]
+    call_talk_seconds: Mapped[int | None]

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.calls import legs
 from app.calls.models import Call
 from app.errors import NotFound, Unavailable
 from app.pagination import Listing, PageQuery
@@ -53,6 +54,8 @@ def store_records(
     inserted = connection.execute(_INSERT[connection.dialect.name], parameters)
     found: dict[str, UUID] = {row.record_key: row.id for row in inserted}
     new = len(found)
+    if linked_ids := {linked for key in found if (linked := rows[key]["linked_id"]) is not None}:
+        legs.tie(connection, tenant_id, phone_system_id, linked_ids)
     if missing := rows.keys() - found.keys():
         existing = select(Call.record_key, Call.id).where(
             Call.phone_system_id == phone_system_id, Call.record_key.in_(missing)

@@ -18,12 +18,16 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import CTE, CompoundSelect, Row, Subquery, case, distinct, func, literal, or_, select, union_all
+from sqlalchemy import CTE, CompoundSelect, Row, case, distinct, func, literal, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from app.calls.models import Call
 
-LONGEST_CALL: Final = timedelta(days=1)  # so far back, earlier legs of a call are looked for
+# What became of the call that a leg opens, and how long it was talked, None unless it was answered.
+DISPOSITION: Final = func.coalesce(Call.call_disposition, Call.disposition)
+TALK: Final = case(
+    (Call.call_disposition.is_not(None), Call.call_talk_seconds), (Call.disposition == "answered", Call.talk_seconds)
+)
 
 # In place of the number of a day.
 _BEFORE: Final = -1
@@ -86,7 +90,7 @@ def overview(session: Session, tenant_id: UUID, time_zone: ZoneInfo, days: int, 
     One statement, which returns a row for each day and two more, however many calls there are.
     """
     spans = _Spans.of(time_zone, days, until)
-    found = {row.part: row for row in session.execute(_figures(_calls(_legs(tenant_id, spans), spans)))}
+    found = {row.part: row for row in session.execute(_figures(_calls(tenant_id, spans)))}
     return Overview(
         present=_total(found[_PRESENT], spans.starts[0], spans.until),
         before=_total(found.get(_BEFORE), spans.before_since, spans.before_until),
@@ -125,38 +129,16 @@ def start_of(day: date, time_zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), time_zone).astimezone(UTC)
 
 
-def _legs(tenant_id: UUID, spans: _Spans) -> Subquery:
-    """All legs from which calls of both periods are made: each with its place among those of its call, and with what is
-    known of the call as a whole: its talk time, None unless it was answered."""
-    alone = case((Call.linked_id.is_(None), Call.id))
-    one_call = Call.phone_system_id, Call.linked_id, alone
-    talk = case((Call.disposition == "answered", Call.talk_seconds))
-    return (
-        select(
-            Call.source,
-            Call.started_at,
-            func.row_number().over(partition_by=one_call, order_by=(Call.started_at, Call.id)).label("place"),
-            func.max(talk).over(partition_by=one_call).label("talk"),
-        )
-        .where(
-            Call.tenant_id == tenant_id,
-            Call.started_at >= spans.before_since - LONGEST_CALL,
-            Call.started_at < spans.until,
-        )
-        .subquery()
-    )
-
-
-def _calls(legs: Subquery, spans: _Spans) -> CTE:
-    """The calls of both periods, by their first legs. part: the number of the day of the present period; or the one
-    before."""
-    began = legs.c.started_at
+def _calls(tenant_id: UUID, spans: _Spans) -> CTE:
+    """The calls of both periods, by the legs that open them. part: the number of the day of the present period; or the
+    one before. talk: None unless it was answered."""
+    began = Call.started_at
     borders = [began < end for end in spans.starts[1:]]
     days = [(is_before, number) for number, is_before in enumerate(borders)]
     part = case((began < spans.before_until, _BEFORE), *days, else_=len(borders)).label("part")
     return (
-        select(part, legs.c.source, legs.c.talk)
-        .where(legs.c.place == 1, began >= spans.before_since)
+        select(part, Call.source, TALK.label("talk"))
+        .where(Call.tenant_id == tenant_id, Call.opens_call, began >= spans.before_since, began < spans.until)
         .where(or_(began < spans.before_until, began >= spans.starts[0]))
         .cte("calls_of_both_periods")
     )

@@ -115,7 +115,7 @@ def test_deleting_a_phone_system_changes_no_figure(app, hook, alice, figures):
 
 
 def test_a_call_belongs_to_the_day_on_which_its_earliest_leg_began(app, hook, alice, figures):
-    """However far the others reach: over midnight, over the beginning of a period, over this moment."""
+    """However far the others reach: over midnight, over the beginning of a period, for days."""
     call = {"linked_id": "1.0", "disposition": "answered", "talk_seconds": 9}
     store_legs(
         app,
@@ -125,8 +125,9 @@ def test_a_call_belongs_to_the_day_on_which_its_earliest_leg_began(app, hook, al
         call | at("2026-11-20T00:00:01"),
         {"linked_id": "2.0"} | at("2026-11-16T23:59:59"),
         {"linked_id": "2.0"} | at("2026-11-17T00:00:01"),
-        {"linked_id": "3.0", "disposition": "busy"} | at("2026-11-20T11:59:59"),
-        {"linked_id": "3.0", "disposition": "answered"} | at("2026-11-20T12:00:00"),
+        {"linked_id": "3.0", "disposition": "busy"} | at("2026-11-20T11:00:00"),
+        {"linked_id": "4.0", "disposition": "answered"} | at("2026-11-20T11:00:00"),
+        {"linked_id": "4.0", "disposition": "busy"} | at("2026-11-10T11:00:00"),
     )
     found = figures(local("2026-11-20T12:00"), days=2, time_zone=BERLIN)
     assert found.days == [Day(date(2026, 11, 19), 1, 0), Day(date(2026, 11, 20), 0, 1)]
@@ -232,8 +233,7 @@ def counted_by_hand(legs, time_zone, days, until):
     """The same figures, in plain Python."""
     of_call = {}
     for leg in sorted(legs, key=lambda leg: leg["started_at"]):
-        if leg["started_at"] < until:
-            of_call.setdefault(leg["linked_id"], []).append(leg)
+        of_call.setdefault(leg["linked_id"], []).append(leg)
     now = until.astimezone(time_zone).replace(tzinfo=None)
     dates = [now.date() - timedelta(days=ago) for ago in reversed(range(days))]
     present, before, by_day = [], [], {day: [] for day in dates}
@@ -241,6 +241,8 @@ def counted_by_hand(legs, time_zone, days, until):
         began = call[0]["started_at"].astimezone(time_zone).replace(tzinfo=None)
         answered = [leg["talk_seconds"] for leg in call if leg["disposition"] == "answered"]
         entry = call[0]["source"], max(answered) if answered else None
+        if began >= now:
+            continue
         if began.date() in by_day:
             present.append(entry)
             by_day[began.date()].append(entry)
