@@ -12,13 +12,15 @@ Calls within the company count as all others do; directions are not told apart y
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import CTE, CompoundSelect, Row, case, distinct, func, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, and_, case, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from app.calls.models import Call
@@ -31,7 +33,8 @@ TALK: Final = case(
 
 # In place of the number of a day.
 _BEFORE: Final = -1
-_PRESENT: Final = -2
+_CALLERS: Final = -2
+_CALLERS_BEFORE: Final = -3
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +90,15 @@ def overview(session: Session, tenant_id: UUID, time_zone: ZoneInfo, days: int, 
     until: this moment, aware. The present period ends there, and the one before at the same local time of its last day,
     so that like is compared with like.
 
-    One statement, which returns a row for each day and two more, however many calls there are.
+    One statement, which returns a row for each day and three more, however many calls there are.
     """
     spans = _Spans.of(time_zone, days, until)
-    found = {row.part: row for row in session.execute(_figures(_calls(tenant_id, spans)))}
+    found = {row.part: row for row in session.execute(_figures(tenant_id, spans))}
+    of_days = [found[number] for number in range(days)]
     return Overview(
-        present=_total(found[_PRESENT], spans.starts[0], spans.until),
-        before=_total(found.get(_BEFORE), spans.before_since, spans.before_until),
-        days=[_day(day, found.get(number)) for number, day in enumerate(spans.dates)],
+        present=_total(of_days, found[_CALLERS], spans.starts[0], spans.until),
+        before=_total([found[_BEFORE]], found[_CALLERS_BEFORE], spans.before_since, spans.before_until),
+        days=[Day(day, row.answered, row.calls - row.answered) for day, row in zip(spans.dates, of_days, strict=True)],
     )
 
 
@@ -129,38 +133,36 @@ def start_of(day: date, time_zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), time_zone).astimezone(UTC)
 
 
-def _calls(tenant_id: UUID, spans: _Spans) -> CTE:
-    """The calls of both periods, by the legs that open them. part: the number of the day of the present period; or the
-    one before. talk: None unless it was answered."""
-    began = Call.started_at
-    borders = [began < end for end in spans.starts[1:]]
-    days = [(is_before, number) for number, is_before in enumerate(borders)]
-    part = case((began < spans.before_until, _BEFORE), *days, else_=len(borders)).label("part")
-    return (
-        select(part, Call.source, TALK.label("talk"))
-        .where(Call.tenant_id == tenant_id, Call.opens_call, began >= spans.before_since, began < spans.until)
-        .where(or_(began < spans.before_until, began >= spans.starts[0]))
-        .cte("calls_of_both_periods")
+def _figures(tenant_id: UUID, spans: _Spans) -> CompoundSelect[Any]:
+    """Of each day, and of the period before; and how many callers each period has, in which one of several days counts
+    once. Each is read by itself, from its own piece of an index: together, all calls would be sorted by day or caller.
+    """
+
+    def calls(since: datetime, until: datetime) -> ColumnElement[bool]:
+        began = Call.started_at
+        return and_(Call.tenant_id == tenant_id, Call.opens_call, began >= since, began < until)
+
+    def of_part(part: int, since: datetime, until: datetime) -> Select[int, int, int, int]:
+        talk_seconds = func.coalesce(func.sum(TALK), 0).label("talk_seconds")
+        figures = func.count().label("calls"), func.count(TALK).label("answered"), talk_seconds
+        return select(literal(part).label("part"), *figures).where(calls(since, until))
+
+    def callers(part: int, since: datetime, until: datetime) -> Select[int, int, int, int]:
+        different = select(Call.source).where(calls(since, until)).distinct().subquery()
+        return select(literal(part), func.count(), literal(0), literal(0)).select_from(different)
+
+    borders = [*spans.starts, spans.until]
+    return union_all(
+        of_part(_BEFORE, spans.before_since, spans.before_until),
+        callers(_CALLERS_BEFORE, spans.before_since, spans.before_until),
+        callers(_CALLERS, spans.starts[0], spans.until),
+        *(of_part(number, *between) for number, between in enumerate(pairwise(borders))),
     )
 
 
-def _figures(calls: CTE) -> CompoundSelect[Any]:
-    """Of each part; and of the present period as a whole, in which a caller of several days counts once."""
-    figures = (
-        func.count().label("calls"),
-        func.count(calls.c.talk).label("answered"),
-        func.count(distinct(calls.c.source)).label("callers"),
-        func.coalesce(func.sum(calls.c.talk), 0).label("talk_seconds"),
-    )
-    of_each_part = select(calls.c.part, *figures).group_by(calls.c.part)
-    return union_all(of_each_part, select(literal(_PRESENT), *figures).where(calls.c.part >= 0))
+def _total(parts: Sequence[Row[Any]], callers: Row[Any], since: datetime, until: datetime) -> Figures:
+    calls, answered, talk_seconds = (sum(getattr(it, name) for it in parts) for name in _SUMS)
+    return Figures(since, until, calls, answered, callers.calls, int(talk_seconds))
 
 
-def _total(found: Row[Any] | None, since: datetime, until: datetime) -> Figures:
-    if found is None:
-        return Figures(since, until, calls=0, answered=0, unique_callers=0, talk_seconds=0)
-    return Figures(since, until, found.calls, found.answered, found.callers, int(found.talk_seconds))
-
-
-def _day(day: date, found: Row[Any] | None) -> Day:
-    return Day(day, found.answered, found.calls - found.answered) if found is not None else Day(day, 0, 0)
+_SUMS: Final = ("calls", "answered", "talk_seconds")
