@@ -11,6 +11,7 @@ from app.api_keys.api import api as api_keys_api
 from app.audit.api import api as audit_api
 from app.calls.api import api as calls_api
 from app.calls.hooks import api as hooks_api
+from app.calls.statistics_api import api as call_statistics_api
 from app.cli.accounts import commands as account_commands
 from app.cli.audit import commands as audit_commands
 from app.cli.backup import commands as backup_commands
@@ -67,6 +68,7 @@ BLUEPRINTS = (
     (payments_api, access.owner_or_admin),
     (credentials_api, access.owner_or_admin),
     (calls_api, access.any_role),
+    (call_statistics_api, access.any_role),
     (audit_api, access.owner_or_admin),
     (encryption_api, access.signed_in_owner),
     (hooks_api, access.phone_system),

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
 from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, and_, case, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from app.calls.models import Call
+from app.calls.period import Period
 
 # What became of the call that a leg opens, and how long it was talked, None unless it was answered.
 DISPOSITION: Final = func.coalesce(Call.call_disposition, Call.disposition)
@@ -84,78 +84,44 @@ class Overview:
     days: list[Day]
 
 
-def overview(session: Session, tenant_id: UUID, time_zone: ZoneInfo, days: int, until: datetime) -> Overview:
-    """The figures of the last ``days`` local days, today included, and of as many days before.
-
-    until: this moment, aware. The present period ends there, and the one before at the same local time of its last day,
-    so that like is compared with like.
+def overview(session: Session, tenant_id: UUID, period: Period) -> Overview:
+    """The figures of the period, of the one before it, and of each day.
 
     One statement, which returns a row for each day and three more, however many calls there are.
     """
-    spans = _Spans.of(time_zone, days, until)
-    found = {row.part: row for row in session.execute(_figures(tenant_id, spans))}
-    of_days = [found[number] for number in range(days)]
+    found = {row.part: row for row in session.execute(_figures(tenant_id, period))}
+    of_days = [found[number] for number in range(len(period.dates))]
     return Overview(
-        present=_total(of_days, found[_CALLERS], spans.starts[0], spans.until),
-        before=_total([found[_BEFORE]], found[_CALLERS_BEFORE], spans.before_since, spans.before_until),
-        days=[Day(day, row.answered, row.calls - row.answered) for day, row in zip(spans.dates, of_days, strict=True)],
+        present=_total(of_days, found[_CALLERS], period.starts[0], period.until),
+        before=_total([found[_BEFORE]], found[_CALLERS_BEFORE], period.before_since, period.before_until),
+        days=[Day(day, row.answered, row.calls - row.answered) for day, row in zip(period.dates, of_days, strict=True)],
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Spans:
-    """The days of the present period and where each begins; where the period before begins and ends. Times in UTC."""
-
-    dates: list[date]
-    starts: list[datetime]
-    until: datetime
-    before_since: datetime
-    before_until: datetime
-
-    @classmethod
-    def of(cls, time_zone: ZoneInfo, days: int, until: datetime) -> _Spans:
-        local = until.astimezone(time_zone)
-        dates = [local.date() - timedelta(days=ago) for ago in reversed(range(days))]
-        starts = [start_of(day, time_zone) for day in dates]
-        same_time = (local - timedelta(days=days)).astimezone(UTC)  # by the clock on the wall, not in hours
-        return cls(
-            dates=dates,
-            starts=starts,
-            until=until,
-            before_since=start_of(dates[0] - timedelta(days=days), time_zone),
-            before_until=min(same_time, starts[0]),  # a time that clocks jumped over may be the day after's
-        )
+def opening(tenant_id: UUID, since: datetime, until: datetime) -> ColumnElement[bool]:
+    """The legs that stand for the tenant's calls that began from ``since`` until just before ``until``, both aware."""
+    return and_(Call.tenant_id == tenant_id, Call.opens_call, Call.started_at >= since, Call.started_at < until)
 
 
-def start_of(day: date, time_zone: ZoneInfo) -> datetime:
-    """The first moment of a local day, in UTC: its midnight, or the first of two; where there is none, the moment at
-    which clocks jump over it."""
-    return datetime.combine(day, time(), time_zone).astimezone(UTC)
-
-
-def _figures(tenant_id: UUID, spans: _Spans) -> CompoundSelect[Any]:
+def _figures(tenant_id: UUID, period: Period) -> CompoundSelect[Any]:
     """Of each day, and of the period before; and how many callers each period has, in which one of several days counts
     once. Each is read by itself, from its own piece of an index: together, all calls would be sorted by day or caller.
     """
 
-    def calls(since: datetime, until: datetime) -> ColumnElement[bool]:
-        began = Call.started_at
-        return and_(Call.tenant_id == tenant_id, Call.opens_call, began >= since, began < until)
-
     def of_part(part: int, since: datetime, until: datetime) -> Select[int, int, int, int]:
         talk_seconds = func.coalesce(func.sum(TALK), 0).label("talk_seconds")
         figures = func.count().label("calls"), func.count(TALK).label("answered"), talk_seconds
-        return select(literal(part).label("part"), *figures).where(calls(since, until))
+        return select(literal(part).label("part"), *figures).where(opening(tenant_id, since, until))
 
     def callers(part: int, since: datetime, until: datetime) -> Select[int, int, int, int]:
-        different = select(Call.source).where(calls(since, until)).distinct().subquery()
+        different = select(Call.source).where(opening(tenant_id, since, until)).distinct().subquery()
         return select(literal(part), func.count(), literal(0), literal(0)).select_from(different)
 
-    borders = [*spans.starts, spans.until]
+    borders = [*period.starts, period.until]
     return union_all(
-        of_part(_BEFORE, spans.before_since, spans.before_until),
-        callers(_CALLERS_BEFORE, spans.before_since, spans.before_until),
-        callers(_CALLERS, spans.starts[0], spans.until),
+        of_part(_BEFORE, period.before_since, period.before_until),
+        callers(_CALLERS_BEFORE, period.before_since, period.before_until),
+        callers(_CALLERS, period.starts[0], period.until),
         *(of_part(number, *between) for number, between in enumerate(pairwise(borders))),
     )
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from wtforms import HiddenField
 
-from app.calls.statistics import start_of
+from app.calls.period import start_of
 from app.dashboard.forms import Form
 from app.dashboard.rendering import local_zone, zone_name
 from app.errors import Invalid

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import event
 
+from app.calls.period import Period
 from app.calls.service import store_records
 from app.calls.statistics import Day, Figures, Overview, overview
 from app.demonstration.generated import generated_calls
@@ -28,7 +29,7 @@ def figures(app, alice):
 
     def ask(until=NOON, days=1, time_zone=UTC_ZONE):
         with app.app_context(), tenant_scope(alice.tenant_id):
-            return overview(db.session(), alice.tenant_id, time_zone, days, until)
+            return overview(db.session(), alice.tenant_id, Period.last(time_zone, days, until))
 
     return ask
 
@@ -209,9 +210,9 @@ def test_nothing_of_another_tenant_is_counted(app, alice, charlie, figures):
     store_legs(app, make_hook(app, charlie), charlie, ago(hours=1))
     assert figures().present.calls == 0
     with app.app_context(), pytest.raises(ScopeError):
-        overview(db.session(), alice.tenant_id, UTC_ZONE, 1, NOON)
+        overview(db.session(), alice.tenant_id, Period.last(UTC_ZONE, 1, NOON))
     with app.app_context(), tenant_scope(alice.tenant_id):
-        assert overview(db.session(), charlie.tenant_id, UTC_ZONE, 1, NOON).present.calls == 0
+        assert overview(db.session(), charlie.tenant_id, Period.last(UTC_ZONE, 1, NOON)).present.calls == 0
 
 
 @pytest.mark.parametrize("days", [1, 7, 31, 366])
@@ -223,7 +224,7 @@ def test_one_statement_returns_no_more_rows_than_days_however_many_calls_there_a
         event.listen(db.engine, "before_cursor_execute", lambda *them: asked.append(them[2]))
         execute = session.execute
         session.execute = lambda *them: (rows := execute(*them).all(), returned.append(len(rows)))[0]
-        overview(session, alice.tenant_id, UTC_ZONE, days, NOON)
+        overview(session, alice.tenant_id, Period.last(UTC_ZONE, days, NOON))
     assert len([statement for statement in asked if "FROM calls" in statement]) == 1
     assert len(returned) == 1
     assert returned[0] <= days + 3

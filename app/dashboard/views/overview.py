@@ -7,6 +7,7 @@ from typing import Final
 from flask import render_template, request
 from flask.typing import ResponseReturnValue
 
+from app.calls.period import Period
 from app.calls.statistics import Overview, overview
 from app.dashboard.attention import points
 from app.dashboard.chart import long, volume_chart
@@ -33,7 +34,7 @@ pages = pages_of("overview")
 def show() -> ResponseReturnValue:
     """Members see calls; owners and admins also how what they keep is, and, before the first call, what to do next."""
     me, moment = current_membership(), now()
-    figures = overview(db.session(), me.tenant_id, local_zone(), _chosen_days(), moment)
+    figures = overview(db.session(), me.tenant_id, Period.last(local_zone(), _chosen_days(), moment))
     any_calls = figures.present.calls + figures.before.calls > 0
     if me.role == Role.MEMBER:
         return _render(figures, any_calls)
