@@ -40,7 +40,7 @@ def events(since: datetime) -> Select[Any]:
 
 def _first_id(since: datetime) -> UUID:
     """What no UUIDv7 of that time or later is below: milliseconds since 1970 are its first 48 bits."""
-    milliseconds = int((since - CLOCKS_DIFFER).timestamp() * 1000)
+    milliseconds = int((since.timestamp() - CLOCKS_DIFFER.total_seconds()) * 1000)
     return UUID(int=max(0, milliseconds) << 80)
 
 
