@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from sqlalchemy import MetaData, select
 from sqlalchemy.orm import Session
@@ -151,12 +151,23 @@ def record(session: Session, report: Report) -> None:
     audit.record_at_once(session, CHECKED, tenant_id=None, details=details)
 
 
-def last_checked_backup(session: Session) -> datetime | None:
-    """When a usable backup was last checked and recorded; None if there is no record. Wants the system's scope."""
+class LastChecked(NamedTuple):
+    """When a usable backup was checked, and how far it went: the time of its newest event, None if it had none."""
+
+    at: datetime
+    reached: datetime | None
+
+
+def last_checked_backup(session: Session) -> LastChecked | None:
+    """The last one that was recorded; None if there is no record. Wants the system's scope."""
     newest_first = (
-        select(AuditEvent.occurred_at)
+        select(AuditEvent.occurred_at, AuditEvent.details)
         .where(AuditEvent.tenant_id.is_(None), AuditEvent.action == CHECKED)
         .order_by(AuditEvent.id.desc())
         .limit(1)
     )
-    return session.execute(newest_first).scalar()
+    row = session.execute(newest_first).first()
+    if row is None:
+        return None
+    reached = row.details.get("newest_event_at")
+    return LastChecked(row.occurred_at, None if reached is None else datetime.fromisoformat(reached))
