@@ -45,12 +45,13 @@ def _first_id(since: datetime) -> UUID:
 
 
 def addressees() -> Select[Any]:
+    """Owners and admins; ``disabled`` are those who cannot sign in."""
     users, members = table("users"), table("memberships")
-    can_sign_in = members.c.disabled_at.is_(None), users.c.disabled_at.is_(None)
+    disabled = or_(members.c.disabled_at.is_not(None), users.c.disabled_at.is_not(None))
     return (
-        select(members.c.tenant_id, members.c.id, users.c.email, members.c.role)
+        select(members.c.tenant_id, members.c.id, users.c.email, members.c.role, disabled.label("disabled"))
         .join_from(members, users, members.c.user_id == users.c.id)
-        .where(members.c.role.in_([Role.OWNER, Role.ADMIN]), *can_sign_in)
+        .where(members.c.role.in_([Role.OWNER, Role.ADMIN]))
         .order_by(members.c.tenant_id, members.c.id)
     )
 
