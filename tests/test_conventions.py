@@ -247,13 +247,18 @@ def test_what_reaches_all_tenants_is_listed():
 
 def test_no_connection_goes_past_the_scope():
     """The engines of their own are the rotation's, which works on all tenants' rows, that of another application's
-    database, and the doctor's, which asks where ROTATION_DATABASE_URL leads."""
+    database, the doctor's, which asks where ROTATION_DATABASE_URL leads, and an empty one in memory."""
     found = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "app").rglob("*.py")
         if re.search(r"create_engine\(|raw_connection|import psycopg", path.read_text())
     }
-    assert found == {"app/adoption/tables.py", "app/doctor/database.py", "app/encryption/connections.py"}
+    assert found == {
+        "app/adoption/tables.py",
+        "app/backups/tables.py",
+        "app/doctor/database.py",
+        "app/encryption/connections.py",
+    }
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -29,7 +29,8 @@ _NULL: Final = "\\N"
 
 # Quotes in a literal are doubled, whichever kind of literal it is: so a text is whole when their number is even.
 _VALUE: Final = re.compile(r"\s*+(?:[eE]?'((?:[^']++|'')*+)'|([^\s'(),;]++))\s*+([,)])")
-_NEXT_ROW: Final = re.compile(r"\s*+([,;]?)\s*+")
+_NEXT_ROW: Final = re.compile(r"\s*+(?:ON CONFLICT DO NOTHING)?([,;]?)\s*+")
+_NO_INSERT: Final = "The backup has an INSERT that is none of pg_dump's: it is damaged."
 
 
 def read(file: BinaryIO, begin: Begin, contents: Contents) -> None:
@@ -102,16 +103,19 @@ class _Dump:
         width, take = self._inserts[statement]
         text = self._until_whole(line[match.end() :])
         while True:
-            position, ends = 0, False
-            while text.startswith("(", position := _NEXT_ROW.match(text, position).end()):  # type: ignore[union-attr]
-                row, position = _row(text, position + 1)
+            position = 0
+            while gap := _NEXT_ROW.match(text, position):
+                if gap[1] == ";":
+                    return
+                if not text.startswith("(", gap.end()):
+                    break
+                row, position = _row(text, gap.end() + 1)
                 if take is not None and len(row) == width:
                     take(row)
                 elif take is not None:
                     self._contents.misshapen += 1
-                ends = text.startswith(";", position)
-            if ends:
-                return
+            if gap is None or gap.end() != len(text):
+                raise Damaged(_NO_INSERT)
             text = self._until_whole("")
 
     def _until_whole(self, text: str) -> str:
@@ -156,7 +160,7 @@ def _row(text: str, position: int) -> tuple[list[str | None], int]:
         position = match.end()
         if end == ")":
             return values, position
-    raise Damaged("The backup has an INSERT that is none of pg_dump's: it is damaged.")
+    raise Damaged(_NO_INSERT)
 
 
 def _names(match: re.Match[str]) -> tuple[str, str]:

@@ -35,6 +35,7 @@ class Contents:
     created: tables whose definition is in it. filled: tables whose rows are in it, even if there are none of them.
     misshapen: rows that have not as many values as their table has columns.
     hides_rows: it was made in such a way that row-level security applied.
+    had_log: the database had a write-ahead log beside it, in which there may have been changes.
     """
 
     kind: str = ""
@@ -42,3 +43,4 @@ class Contents:
     filled: set[str] = field(default_factory=set)
     misshapen: int = 0
     hides_rows: bool = False
+    had_log: bool = False

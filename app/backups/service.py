@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from sqlalchemy import MetaData, select
 from sqlalchemy.orm import Session
@@ -19,6 +19,7 @@ from app.audit.models import AuditEvent
 from app.backups import sources
 from app.backups.check import RowChecker, Rows
 from app.backups.reading import Contents, Damaged
+from app.backups.tables import tables_at
 from app.encryption.keyring import Keyring
 from app.status.service import migrations
 
@@ -57,7 +58,8 @@ def check(
     except Damaged as damaged:
         report.problems.append(str(damaged))
     if contents.filled:
-        _look_at_tables(report, set(metadata.tables), is_whole=not report.problems)
+        if not report.problems:  # what was cut off is not there
+            _look_at_tables(report, metadata)
         _look_at_rows(report)
         _look_at_keys(report, keyring)
     elif not report.problems:
@@ -65,27 +67,28 @@ def check(
     return report
 
 
-def _look_at_tables(report: Report, tables: set[str], *, is_whole: bool) -> None:
+def _look_at_tables(report: Report, metadata: MetaData) -> None:
     contents, rows = report.contents, report.rows
     heads, known = migrations()
-    if not is_whole:  # what was cut off is not there
-        return
+    is_known = bool(rows.revisions) and rows.revisions <= known
+    # Other applications number their migrations, too: a backup of ours has what there was of ours by then.
+    expected = tables_at(rows.revisions, metadata) if is_known else {name: set[str]() for name in metadata.tables}
     if not rows.revisions:
         report.problems.append("It does not say at which migration it is (alembic_version): it is no backup of ours.")
-    elif not rows.revisions <= known:
+    elif not is_known:
         report.problems.append(
             f"It is at migration {', '.join(sorted(rows.revisions))}, which this version does not know: check it with "
             "the version that it was made of."
         )
-    is_current = heads <= rows.revisions
-    if without_rows := sorted((contents.created & tables) - contents.filled):
+    if without_rows := sorted((contents.created & expected.keys()) - contents.filled):
         report.problems.append(f"These tables are in it without their rows: {', '.join(without_rows)}.")
-    if absent := sorted(tables - contents.created - contents.filled):
-        say = report.problems if is_current else report.notes
+    if absent := sorted(expected.keys() - contents.created - contents.filled):
+        say = report.problems if is_known else report.notes
         say.append(f"These tables are not in it: {', '.join(absent)}.")
-    if rows.missing_columns and is_current:
-        report.problems.append(f"These columns are not in it: {', '.join(sorted(rows.missing_columns))}.")
-    if rows.revisions and rows.revisions <= known and not is_current:
+    columns = {f"{table}.{column}" for table, names in expected.items() for column in names}
+    if lacking := sorted(rows.missing_columns & columns):
+        report.problems.append(f"These columns are not in it: {', '.join(lacking)}.")
+    if is_known and not heads <= rows.revisions:
         report.notes.append("It is from an older version: after the restore, run `flask db upgrade`.")
 
 
@@ -101,6 +104,11 @@ def _look_at_rows(report: Report) -> None:
         report.problems.append(
             "Row-level security hid rows when it was made: with --enable-row-security, or by a login that does not see "
             "every tenant. Dump as the owner of the tables."
+        )
+    if contents.had_log:
+        report.notes.append(
+            "If it was copied with cp while the service ran, its newest changes are missing: they were in the file "
+            "beside it (-wal). Copy it with VACUUM INTO."
         )
     if not rows.unreadable and not rows.opened:
         report.notes.append("There is no encrypted value in it.")
@@ -143,12 +151,23 @@ def record(session: Session, report: Report) -> None:
     audit.record_at_once(session, CHECKED, tenant_id=None, details=details)
 
 
-def last_checked_backup(session: Session) -> datetime | None:
-    """When a usable backup was last checked and recorded; None if there is no record. Wants the system's scope."""
+class LastChecked(NamedTuple):
+    """When a usable backup was checked, and how far it went: the time of its newest event, None if it had none."""
+
+    at: datetime
+    reached: datetime | None
+
+
+def last_checked_backup(session: Session) -> LastChecked | None:
+    """The last one that was recorded; None if there is no record. Wants the system's scope."""
     newest_first = (
-        select(AuditEvent.occurred_at)
+        select(AuditEvent.occurred_at, AuditEvent.details)
         .where(AuditEvent.tenant_id.is_(None), AuditEvent.action == CHECKED)
         .order_by(AuditEvent.id.desc())
         .limit(1)
     )
-    return session.execute(newest_first).scalar()
+    row = session.execute(newest_first).first()
+    if row is None:
+        return None
+    reached = row.details.get("newest_event_at")
+    return LastChecked(row.occurred_at, None if reached is None else datetime.fromisoformat(reached))

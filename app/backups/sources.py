@@ -27,7 +27,7 @@ _ARCHIVE: Final = b"PGDMP"
 _SQL: Final = b"-- PostgreSQL database dump"
 _AGE: Final = (b"age-encryption.org/", b"-----BEGIN AGE")
 _OPENPGP: Final = (b"-----BEGIN PGP", b"\x84", b"\x85", b"\x8c", b"\xc1", b"\xc3")  # RFC 9580, section 4.2
-_COMPRESSED: Final = (b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"\x04\x22\x4d\x18")  # zstd, xz, bzip2, lz4
+_COMPRESSED: Final = (b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"\x04\x22\x4d\x18", b"PK\3\4")  # zstd … lz4, zip
 _NOT_A_BACKUP: Final = "This is neither a dump of PostgreSQL nor an SQLite database."
 # For pg_restore: neither our keys nor a server to connect to.
 _ENVIRONMENT: Final = ("PATH", "HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -56,7 +56,7 @@ def _read(stream: io.BufferedReader, path: Path | None, begin: Begin, contents: 
     elif head.startswith(sqlite_file.MAGIC):
         contents.kind = "SQLite database"
         sqlite_file.read(stream, path, begin, contents)
-    elif _SQL in head:
+    elif _SQL in head and not head.startswith(_COMPRESSED):  # lz4 and zip may leave the first lines as they are
         contents.kind = "PostgreSQL dump, SQL"
         dump.read(stream, begin, contents)
     else:

@@ -12,7 +12,8 @@ from app.backups.reading import Begin, Contents, CutOff, Damaged
 
 MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
-_JOURNAL_MODES: Final = slice(18, 20)  # in the header: 2 2 means a write-ahead log, which needs a file beside it
+_JOURNAL_MODES: Final = slice(18, 20)  # in the header
+_WITH_LOG: Final = b"\2\2"  # a write-ahead log, which needs a file beside it; not so after VACUUM INTO
 
 
 def read(file: BinaryIO, path: Path | None, begin: Begin, contents: Contents) -> None:
@@ -21,7 +22,7 @@ def read(file: BinaryIO, path: Path | None, begin: Begin, contents: Contents) ->
     path: of the file, or None where there is only a stream, which is then held in memory as a whole.
     """
     try:
-        with closing(_in_memory(file) if path is None else _on_disk(path)) as connection:
+        with closing(_in_memory(file, contents) if path is None else _on_disk(path.resolve(), contents)) as connection:
             connection.text_factory = lambda text: text.decode("latin-1")
             if connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
                 raise Damaged("The backup is damaged: SQLite finds its pages to be wrong.")
@@ -30,7 +31,7 @@ def read(file: BinaryIO, path: Path | None, begin: Begin, contents: Contents) ->
         raise Damaged(f"The backup is damaged: SQLite cannot read it ({type(error).__name__}).") from None
 
 
-def _on_disk(path: Path) -> sqlite3.Connection:
+def _on_disk(path: Path, contents: Contents) -> sqlite3.Connection:
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
         raise Damaged(
@@ -38,13 +39,16 @@ def _on_disk(path: Path) -> sqlite3.Connection:
             "was. Copy it with VACUUM INTO, as docs/backup.md says."
         )
     with path.open("rb") as file:
-        _require_whole(file.read(_HEADER_BYTES), path.stat().st_size)
-    return sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1", uri=True)
+        header = file.read(_HEADER_BYTES)
+    _require_whole(header, path.stat().st_size)
+    contents.had_log = header[_JOURNAL_MODES] == _WITH_LOG
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
 
 
-def _in_memory(file: BinaryIO) -> sqlite3.Connection:
+def _in_memory(file: BinaryIO, contents: Contents) -> sqlite3.Connection:
     content = bytearray(file.read())
     _require_whole(content, len(content))
+    contents.had_log = content[_JOURNAL_MODES] == _WITH_LOG
     content[_JOURNAL_MODES] = b"\1\1"
     connection = sqlite3.connect(":memory:")
     connection.deserialize(bytes(content))

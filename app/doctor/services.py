@@ -74,18 +74,24 @@ def check_audit(session: Session) -> Iterator[Finding]:
 def check_backup(session: Session) -> Iterator[Finding]:
     """Whether somebody has seen, not long ago, that a backup can be used. In the system's scope."""
     subject = "backups"
-    checked_at = last_checked_backup(session)
-    since = checked_at or session.scalar(select(func.min(Tenant.created_at)))
+    checked = last_checked_backup(session)
+    since = checked.at if checked else session.scalar(select(func.min(Tenant.created_at)))
     if since is not None and now() - since > LONGEST_UNCHECKED:
         yield warning(
             subject,
             f"None was checked for more than {LONGEST_UNCHECKED.days} days, so nobody knows whether there is one: run "
             "`flask backup check FILE --record`.",
         )
-    elif checked_at is None:
+    elif checked is None:
         yield ok(subject, f"none was checked yet, and there are no tenants of more than {LONGEST_UNCHECKED.days} days")
+    elif checked.reached is not None and checked.at - checked.reached > LONGEST_UNCHECKED:
+        yield warning(
+            subject,
+            f"The one that was checked on {checked.at:%Y-%m-%d} has nothing in it that is newer than "
+            f"{checked.reached:%Y-%m-%d}: see to it that backups are made, and check the newest.",
+        )
     else:
-        yield ok(subject, f"one was checked on {checked_at:%Y-%m-%d}, and can be used")
+        yield ok(subject, f"one was checked on {checked.at:%Y-%m-%d}, and can be used")
 
 
 def _without_password(url: str) -> str:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, Select, func, select, text
 
 from app.encryption import inventory
 from app.extensions import db
+from app.identity.models import Role
 from app.identity.second_factor import STEP_SECONDS
 from app.incident import statements
 from app.incident.keys import KeyLife
@@ -53,15 +54,17 @@ class Secret:
 
 
 class Addressee(NamedTuple):
-    """Somebody who must be told."""
+    """Somebody who must be told. disabled: cannot sign in, perhaps because of the incident."""
 
     email: str
     role: str
+    disabled: bool
 
 
 @dataclass(frozen=True)
 class Exposed:
-    """A tenant that had secrets: tell its owners and admins who can sign in, or would if it were not suspended."""
+    """A tenant that had secrets: tell its owners and admins who can sign in, or would if it were not suspended. Where
+    there is no owner among them, the disabled owners, too: the account that was taken over is somebody's."""
 
     id: UUID
     name: str
@@ -116,7 +119,7 @@ def exposed(connection: Connection, since: datetime, key: KeyLife | None = None)
             )
             kept = [secret for secret in secrets if key is None or _was_under(key, secret)]
             if kept:
-                tell = [Addressee(row.email, row.role) for row in addressees.of(tenant.id)]
+                tell = _to_tell([Addressee(row.email, row.role, row.disabled) for row in addressees.of(tenant.id)])
                 suspended = tenant.suspended_at is not None
                 yield Exposed(tenant.id, tenant.name, tenant.subdomain, suspended, tell, kept)
 
@@ -141,6 +144,11 @@ def stored(connection: Connection) -> dict[str, int]:
         .where(users.c.totp_secret_key_id.is_not(None), users.c.id.not_in(select(members.c.user_id))),
     }
     return {what: connection.execute(statement).scalar_one() for what, statement in counts.items()}
+
+
+def _to_tell(people: list[Addressee]) -> list[Addressee]:
+    has_owner = any(person.role == Role.OWNER and not person.disabled for person in people)
+    return [person for person in people if not person.disabled or (person.role == Role.OWNER and not has_owner)]
 
 
 def _was_under(key: KeyLife, secret: Secret) -> bool:

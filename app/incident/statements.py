@@ -40,17 +40,18 @@ def events(since: datetime) -> Select[Any]:
 
 def _first_id(since: datetime) -> UUID:
     """What no UUIDv7 of that time or later is below: milliseconds since 1970 are its first 48 bits."""
-    milliseconds = int((since - CLOCKS_DIFFER).timestamp() * 1000)
+    milliseconds = int((since.timestamp() - CLOCKS_DIFFER.total_seconds()) * 1000)
     return UUID(int=max(0, milliseconds) << 80)
 
 
 def addressees() -> Select[Any]:
+    """Owners and admins; ``disabled`` are those who cannot sign in."""
     users, members = table("users"), table("memberships")
-    can_sign_in = members.c.disabled_at.is_(None), users.c.disabled_at.is_(None)
+    disabled = or_(members.c.disabled_at.is_not(None), users.c.disabled_at.is_not(None))
     return (
-        select(members.c.tenant_id, members.c.id, users.c.email, members.c.role)
+        select(members.c.tenant_id, members.c.id, users.c.email, members.c.role, disabled.label("disabled"))
         .join_from(members, users, members.c.user_id == users.c.id)
-        .where(members.c.role.in_([Role.OWNER, Role.ADMIN]), *can_sign_in)
+        .where(members.c.role.in_([Role.OWNER, Role.ADMIN]))
         .order_by(members.c.tenant_id, members.c.id)
     )
 

@@ -51,9 +51,11 @@ def as_text(tenants: Iterable[Exposed], since: datetime, key: KeyLife | None, pl
     for tenant in tenants:
         count += 1
         suspended = ", suspended" if tenant.suspended else ""
-        people = ", ".join(f"{person.email} ({person.role})" for person in tenant.tell)
+        people = ", ".join(
+            f"{person.email} ({person.role}{', disabled' if person.disabled else ''})" for person in tenant.tell
+        )
         yield _plain(f"{tenant.subdomain} ({tenant.name}{suspended})")
-        yield _plain(f"  tell: {people or 'nobody who can sign in'}")
+        yield _plain(f"  tell: {people or 'it has no owner'}")
         yield from (_plain(f"  {_sentence(secret)}") for secret in tenant.secrets)
         yield ""
     under = "" if key is None else f" and were signed with {key.id}" if key.signs else f" and were ever under {key.id}"

@@ -7,11 +7,13 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
 
 from tests.backups.conftest import LONG, Dumps, app_with, new_key, run
+from tests.conftest import make_settings, running
 
 CUT_OFF = "The backup ends before its end: it was cut off."
 
@@ -205,6 +207,35 @@ def test_the_migration_must_be_one_that_this_version_knows(dumps: Dumps, check, 
     assert "it is no backup of ours" in problem
 
 
+def test_another_application_that_numbers_its_migrations_alike_is_not_taken_for_an_older_version(check, keys):
+    dump = (
+        b"--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.alembic_version (\n    version_num text\n);\n"
+        b"CREATE TABLE public.users (\n    id integer\n);\nCOPY public.alembic_version (version_num) FROM stdin;\n"
+        b"0001\n\\.\nCOPY public.users (id) FROM stdin;\n1\n\\.\n-- PostgreSQL database dump complete\n"
+    )
+    assert check(keys, "-", dump)["problems"] == [
+        "These tables are not in it: api_credentials, calls, encryption_keys, encryption_rotations, memberships, "
+        "payment_accounts, phone_systems, retired_encryption_keys, tenants."
+    ]
+
+
+def test_a_backup_of_an_older_version_has_everything_that_there_was_by_then(check, keys, tmp_path):
+    url = f"sqlite:///{tmp_path / 'older.db'}"
+    with running(make_settings(url)) as app:
+        assert app.test_cli_runner().invoke(args=["db", "upgrade", "0009"]).exit_code == 0
+    database = tmp_path / "older.db"
+    found = check(keys, database)
+    assert (found["usable"], found["migration"]) == (True, "0009")
+    assert "It is from an older version: after the restore, run `flask db upgrade`." in found["notes"]
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP TABLE api_keys")
+        connection.execute("ALTER TABLE mails RENAME COLUMN content_encrypted TO content")
+    assert check(keys, database)["problems"] == [
+        "These tables are not in it: api_keys.",
+        "These columns are not in it: mails.content_encrypted.",
+    ]
+
+
 def test_tables_of_two_schemas_are_not_taken_for_one(dumps: Dumps, check, keys):
     dump = dumps.make()
     again = re.search(rb"COPY public\.users .*?\\\.\n", dump, re.DOTALL)[0]
@@ -236,6 +267,8 @@ def test_a_line_without_an_end_does_not_fill_the_memory(dumps: Dumps, check, key
         (b"\x85\x01\x0c\x03", "This seems to be encrypted: decrypt it on the way"),
         (b"toc.dat\0" + bytes(500), "This is pg_dump's tar format"),
         (b"\x28\xb5\x2f\xfd\0\0", "This is compressed: unpack it on the way"),
+        (b"\x04\x22\x4d\x18-- PostgreSQL database dump\n", "This is compressed: unpack it on the way"),
+        (b"PK\3\4-- PostgreSQL database dump\n", "This is compressed: unpack it on the way"),
         (b"--\n-- PostgreSQL database cluster dump\n--\n", "This is a dump of a whole cluster"),
         (b"--\n-- PostgreSQL database dump\n--\n", CUT_OFF),
         (b"PGDMP", "pg_restore cannot read it to its end"),
@@ -290,6 +323,9 @@ def test_an_sqlite_database_that_is_cut_off_altered_or_in_use_is_told_so(sqlite_
     user.commit()
     (problem,) = check(keys, file)["problems"]
     assert problem.startswith("Beside it lies copy.db-wal, with changes that are not in it yet")
+    newest = tmp_path / "newest"
+    newest.symlink_to(file)
+    assert check(keys, newest)["problems"] == [problem]
     user.close()
 
 

@@ -14,13 +14,25 @@ import pytest
 from tests.backups.conftest import Dumps, app_with, new_key, run
 from tests.encryption.databases import ROOT
 
-SQL = ([], ["--inserts"], ["--column-inserts"], ["--rows-per-insert=2"], ["--no-owner", "--no-privileges", "--verbose"])
+SQL = (
+    [],
+    ["--inserts"],
+    ["--column-inserts"],
+    ["--rows-per-insert=2"],
+    ["--no-owner", "--no-privileges", "--verbose"],
+    ["--inserts", "--on-conflict-do-nothing"],
+    ["--rows-per-insert=2", "--on-conflict-do-nothing"],
+)
+MAY_LACK = (
+    "If it was copied with cp while the service ran, its newest changes are missing: they were in the file beside it "
+    "(-wal). Copy it with VACUUM INTO."
+)
 ARCHIVES = (["-Fc"], ["-Fc", "--inserts"], ["-Fc", "--compress=0"])
 
 
-def assert_all_opens(found, sample):
+def assert_all_opens(found, sample, notes=()):
     assert found["usable"], found["problems"]
-    assert (found["opened"], found["unreadable"], found["notes"]) == (sample.values, 0, [])
+    assert (found["opened"], found["unreadable"], found["notes"]) == (sample.values, 0, list(notes))
     counted = {column["column"]: column["keys"] for column in found["columns"]}
     old, new = sample.old.id, sample.new.id
     assert counted == {
@@ -157,11 +169,11 @@ def test_a_copy_of_an_sqlite_database_is_read_from_a_file_and_from_a_pipe(sqlite
     source.backup(copy)
     copy.close()
     source.close()
-    for file in copies:
+    for file, notes in zip(copies, ((), [MAY_LACK]), strict=True):
         before = file.read_bytes()
-        assert_all_opens(check((sample.new, sample.old), file), sample)
-        assert_all_opens(check((sample.new, sample.old), "-", before), sample)
-        assert_all_opens(check((sample.new, sample.old), "-", gzip.compress(before)), sample)
+        assert_all_opens(check((sample.new, sample.old), file), sample, notes)
+        assert_all_opens(check((sample.new, sample.old), "-", before), sample, notes)
+        assert_all_opens(check((sample.new, sample.old), "-", gzip.compress(before)), sample, notes)
         assert file.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == sorted(copies)  # no journal beside them
 

@@ -70,7 +70,7 @@ class Operator:
         self.environment["ENCRYPTION_KEY"] = primary._secret.hex()
         self.environment["ENCRYPTION_KEY_FALLBACKS"] = ",".join(key._secret.hex() for key in fallbacks)
 
-    def follow(self, section: str, number: int = 0, status: int = 0, **names: str) -> str:
+    def follow(self, section: str, number: int = 0, status: int = 0, typed: str = "", **names: str) -> str:
         """Run a block of the page, with what the reader fills in. Returns what it says."""
         block = SECTIONS[section][number]
         block = block.replace("BACKUPS=/var/backups/audiapro", f"BACKUPS='{self.backups}'")
@@ -82,7 +82,7 @@ class Operator:
             ["bash", "-c", block],
             cwd=ROOT,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            input=typed,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -264,6 +264,15 @@ def test_an_sqlite_database_comes_back_with_a_key_that_is_retired_in_it(migrated
     with service(url, first) as app:
         start(app)
         assert stored(app) == before
+    operator.configure(second)  # only what is typed counts
+    for key, status, said in (
+        (first._secret.hex(), 0, "3 values opened, 0 did not."),
+        (second._secret.hex(), 1, "0 values opened, 3 did not."),
+        (first._secret.hex()[1:], 78, "ENCRYPTION_KEY"),
+    ):
+        told = operator.follow("Checking the copy of the key", 0, status, typed=f"{key}\n")
+        assert said in told
+        assert key not in told
 
     # And if that key is lost: what it sealed is given up, and nothing else.
     with service(url, new_key()) as app:

@@ -1,6 +1,6 @@
 """`flask backup check --record`, and what is then known of the last checked backup."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -44,8 +44,9 @@ def test_a_usable_backup_is_recorded_with_counts_key_ids_and_how_far_it_goes(dum
     }
     with in_database(service):
         last = last_checked_backup(db.session())
-    assert last == second.occurred_at > first.occurred_at
-    assert timedelta() < now() - last < timedelta(minutes=10)
+    assert last == (second.occurred_at, datetime.fromisoformat(newest))
+    assert last.at > first.occurred_at
+    assert timedelta() < now() - last.at < timedelta(minutes=10)
 
 
 def test_it_is_asked_for_in_the_systems_scope(service):

@@ -294,6 +294,13 @@ def test_backups_that_nobody_checks_are_found(settings, well_kept):
         assert not_ok(examined_app(app, settings)) == {}
         well_kept.execute(age[0], "UPDATE audit_events SET occurred_at = occurred_at - interval '36 days'", age[1])
         assert "backups" in not_ok(examined_app(app, settings))
+        for days, said in ((36, True), (34, False)):
+            reached = (now() - timedelta(days=days)).isoformat(timespec="seconds")
+            with in_database(app):
+                audit.record(db.session(), "backup.checked", details={"newest_event_at": reached})
+                db.session.commit()
+            found = not_ok(examined_app(app, settings))
+            assert ("has nothing in it that is newer than" in found.get("backups", "")) == said
 
 
 class TestSqlite:

@@ -93,10 +93,20 @@ def test_owners_and_admins_who_can_sign_in_are_told(app, alice, bob):
         db.session.commit()
     [acme] = report(app, now())["tenants"]
     assert acme["tell"] == [
-        {"email": "alice@acme.example", "role": "owner"},
-        {"email": "ada@acme.example", "role": "admin"},
+        {"email": "alice@acme.example", "role": "owner", "disabled": False},
+        {"email": "ada@acme.example", "role": "admin", "disabled": False},
     ]
     assert (acme["name"], acme["suspended"]) == ("Acme", False)
+
+
+def test_an_owner_who_was_disabled_is_told_where_no_other_is_left(app, alice, bob):
+    """As on the page of an authentication bypass, when it was the only owner's account."""
+    make_account(alice)
+    for command in (["suspend-tenant", "acme"], ["disable-user", "alice@acme.example"]):
+        assert app.test_cli_runner().invoke(args=command).exit_code == 0
+    [acme] = report(app, now())["tenants"]
+    assert acme["tell"] == [{"email": "alice@acme.example", "role": "owner", "disabled": True}]
+    assert "\n  tell: alice@acme.example (owner, disabled)\n" in in_words(app, now())
 
 
 def test_each_kind_of_secret_says_what_it_is_and_who_must_reissue_it(app, alice):
@@ -358,9 +368,10 @@ def test_an_empty_database_has_an_empty_report(app):
 
 
 def test_who_asks_for_more_than_the_trail_has_is_told(app):
-    result = app.test_cli_runner().invoke(args=["incident", "report", "--since", "1970-01-01T00:00:00Z"])
-    assert result.exit_code == 0
-    assert "Audit events older than 365 days are removed" in result.stderr
+    for since in ("1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"):
+        result = app.test_cli_runner().invoke(args=["incident", "report", "--since", since])
+        assert result.exit_code == 0
+        assert "Audit events older than 365 days are removed" in result.stderr
 
 
 def test_nothing_is_opened_and_nothing_changed(app, alice):

@@ -303,6 +303,15 @@ def test_the_page_of_an_authentication_bypass(world, rehearsal, break_in):
         assert db.session.get(UserSession, planted.forged_session).ended_at is not None
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_account_that_was_taken_over_may_be_the_only_owners(world, rehearsal):
+    rehearsal.variables |= {"EMAIL": "alice@acme.example", "TENANT": "acme"}
+    for line in commands("authentication-bypass"):
+        if line.startswith(("flask suspend-tenant", "flask disable-user")):
+            rehearsal.run(line)
+    assert [ran.status for ran in rehearsal.ran] == [0, 0, 0, 0], rehearsal.ran
+
+
 @AS_POSTGRESQL
 def test_the_page_of_an_injection(world, rehearsal, break_in, cast):
     planted, _ = break_in
@@ -313,6 +322,7 @@ def test_the_page_of_an_injection(world, rehearsal, break_in, cast):
             text("UPDATE audit_events SET actor_name = 'nobody' WHERE action LIKE '%.created'")
         )
         db.session.execute(text("ALTER TABLE audit_events ENABLE TRIGGER append_only"))
+        db.session.execute(text("CREATE RULE eves_rule AS ON DELETE TO sessions DO ALSO NOTHING"))
         account = db.session.scalars(select(PaymentAccount)).one()
         table = PaymentAccount.__table__
         db.session.connection().execute(
@@ -332,6 +342,7 @@ def test_the_page_of_an_injection(world, rehearsal, break_in, cast):
     finally:
         with running(world.before) as app, in_database(app):
             db.session.execute(text("DROP FUNCTION planted_by_eve"))
+            db.session.execute(text("DROP RULE eves_rule ON sessions"))
             db.session.commit()
     succeeded(ran, "flask audit verify", "flask encryption verify")
     verified = the(ran, "flask audit verify")
@@ -340,7 +351,10 @@ def test_the_page_of_an_injection(world, rehearsal, break_in, cast):
     moved = the(ran, "flask encryption verify")
     assert (moved.status, "1 did not" in moved.output) == (1, True)
     assert "planted_by_eve" in the(ran, "psql", "pg_proc").output
-    assert "append_only" in the(ran, "psql", "pg_trigger").output
+    assert re.search(r"audit_events +\| append_only +\| t\n", the(ran, "psql", "pg_trigger").output)
+    rules = the(ran, "psql", "pg_rewrite").output
+    assert "eves_rule" in rules
+    assert "(1 row)" in rules
     assert planted.forged_session in the(ran, "psql", "session.started").output
     assert planted.forged_key in the(ran, "psql", "api_key.created").output
     assert INTRUDER in the(ran, "psql", "m.updated_at").output
