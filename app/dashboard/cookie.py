@@ -48,6 +48,12 @@ def init_app(app: Flask, *, https_only: bool) -> None:
     )
 
 
+def why_missing() -> str:
+    """Why a browser does not send the cookie that it was given a moment ago, for a sentence to its user."""
+    https_only = current_app.config["SESSION_COOKIE_SECURE"]
+    return "your browser keeps no cookies" + (", or this address does not begin with https://" if https_only else "")
+
+
 def sign_in(
     user: User,
     tenant_id: UUID,

@@ -41,7 +41,7 @@ from app.identity.sessions import SignedIn
 from app.identity.trail import record_for_each_tenant
 
 AGAIN: Final = "Please sign in again."
-TOO_LATE: Final = "That took too long, or your browser keeps no cookies: please start again."
+TOO_LATE: Final = "That took too long, or {why}: please start again."
 
 
 class PasswordForm(StepForm):
@@ -85,7 +85,7 @@ def sign_in(enter: Callable[[SignedIn], None]) -> ResponseReturnValue | None:
 def _ask_password() -> ResponseReturnValue:
     form = PasswordForm(blank=True)
     if is_step():  # of a sign-in that nothing is known of any more
-        form.complain([{"field": "", "message": TOO_LATE}])
+        form.complain([{"field": "", "message": TOO_LATE.format(why=cookie.why_missing())}])
     return show(form)
 
 

@@ -20,11 +20,13 @@ from app.doctor.findings import Finding, failure, ok, warning
 from app.limits.counting import REDIS_TIMEOUT_SECONDS
 from app.limits.reachable import why_not
 from app.mail import service as mail
+from app.tenants import team
 from app.tenants.models import Tenant
 
 LONGEST_UNCHECKED: Final = timedelta(days=35)
 LONGEST_UNSEALED: Final = timedelta(days=2)  # it is to be sealed daily, at the least
 LONGEST_QUEUED: Final = timedelta(hours=1)
+MOST_NAMED: Final = 5  # tenants in a line
 
 
 def check_redis(settings: Settings) -> Iterator[Finding]:
@@ -92,6 +94,22 @@ def check_backup(session: Session) -> Iterator[Finding]:
         )
     else:
         yield ok(subject, f"one was checked on {checked.at:%Y-%m-%d}, and can be used")
+
+
+def check_second_factors(session: Session) -> Iterator[Finding]:
+    """Whether what a password opens is little: owners may do everything. In the system's scope."""
+    subject = "second factors"
+    found = team.owners_without_second_factor(session)
+    if not found:
+        yield ok(subject, "no owner signs in without one")
+        return
+    owners, tenants = len({user_id for user_id, _ in found}), list(dict.fromkeys(subdomain for _, subdomain in found))
+    more = f" and {len(tenants) - MOST_NAMED} more" if len(tenants) > MOST_NAMED else ""
+    yield warning(
+        subject,
+        f"{owners} {'owner signs' if owners == 1 else 'owners sign'} in without a second factor, in "
+        f"{', '.join(tenants[:MOST_NAMED])}{more}: each turns one on in the dashboard, under “Your account”.",
+    )
 
 
 def _without_password(url: str) -> str:

@@ -19,7 +19,7 @@ from app.identity import signing_out
 from app.identity.models import Membership, Role, User
 from app.identity.users import get_tenant, get_user
 from app.pagination import Listing, PageQuery
-from app.tenants.models import Invitation
+from app.tenants.models import Invitation, Tenant
 
 
 class LastOwner(Conflict):
@@ -74,6 +74,24 @@ def keepers_without_second_factor(session: Session, tenant_id: UUID, besides: UU
         )
     )
     return list(session.scalars(wanted.order_by(User.email)))
+
+
+def owners_without_second_factor(session: Session) -> list[tuple[UUID, str]]:
+    """Of all tenants that are not suspended: the owners who can sign in, and do so with a password alone, each as the
+    user's id and the tenant's subdomain, by subdomain. In the system's scope."""
+    wanted = (
+        select(User.id, Tenant.subdomain)
+        .join(User.memberships)
+        .join(Membership.tenant)
+        .where(
+            Membership.role == Role.OWNER,
+            Membership.disabled_at.is_(None),
+            User.disabled_at.is_(None),
+            User.totp_confirmed_at.is_(None),
+            Tenant.suspended_at.is_(None),
+        )
+    )
+    return [(row.id, row.subdomain) for row in session.execute(wanted.order_by(Tenant.subdomain))]
 
 
 def has_others(session: Session, tenant_id: UUID, besides: UUID) -> bool:

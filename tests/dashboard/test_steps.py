@@ -1,5 +1,7 @@
 """A session that ended, or a proof that is too old, in the middle of a form."""
 
+from dataclasses import replace
+
 import pyotp
 import pytest
 from sqlalchemy import select, update
@@ -9,7 +11,7 @@ from app.dashboard.steps import NOT_KEPT
 from app.database import now
 from app.extensions import db
 from app.identity.models import Membership, OneTimeToken, User, UserSession
-from tests.conftest import PASSWORD, in_database
+from tests.conftest import PASSWORD, in_database, running
 from tests.dashboard.conftest import signed_in_visitor
 from tests.dashboard.test_sign_in import with_second_factor
 from tests.dashboard.visitor import Visitor, buttons
@@ -315,6 +317,16 @@ def test_a_browser_that_keeps_no_cookies_is_told(app, alice):
     visitor = Visitor(app.test_client(use_cookies=False))
     page = visitor.send(visitor.open("/sign-in"), "Sign in", **signing_in(alice))
     assert "your browser keeps no cookies" in page.messages
+
+
+@on_sqlite
+def test_whoever_comes_to_an_installation_for_production_without_tls_is_told(settings):
+    with running(replace(settings, environment="production")) as app:
+        visitor = Visitor(app.test_client(use_cookies=False))
+        page = visitor.send(visitor.open("/sign-in"), "Sign in", **{"step-email": EMAIL}, **PROOF)
+        assert "keeps no cookies, or this address does not begin with https://: please start again." in page.messages
+        page = visitor.send(visitor.open("/forgot-password"), "Send the link", email=EMAIL)
+        assert "or this address does not begin with https://." in page.messages
 
 
 @on_sqlite

@@ -22,6 +22,7 @@ from app.doctor import database as doctor_database
 from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
 from app.identity import tokens
+from app.identity.models import Membership, User
 from app.mail.models import Mail
 from app.phone_systems.models import PhoneSystem
 from app.tenants.models import Tenant
@@ -301,6 +302,34 @@ def test_backups_that_nobody_checks_are_found(settings, well_kept):
                 db.session.commit()
             found = not_ok(examined_app(app, settings))
             assert ("has nothing in it that is newer than" in found.get("backups", "")) == said
+
+
+def own(email, *tenants, role="owner", left_at=None, **facts):
+    memberships = [Membership(tenant=tenant, role=role, disabled_at=left_at) for tenant in tenants]
+    db.session.add(User(email=email, password_hash="x", memberships=memberships, **facts))
+
+
+def test_owners_who_can_sign_in_without_a_second_factor_are_counted(settings):
+    with running(settings) as app, in_database(app):
+        acme, *others = (Tenant(name=name, subdomain=name) for name in ("acme", "b", "c", "d", "e", "f", "g"))
+        own("confirmed@acme.example", acme, totp_confirmed_at=now())
+        own("admin@acme.example", acme, role="admin")
+        own("disabled@acme.example", acme, disabled_at=now())
+        own("left@acme.example", acme, left_at=now())
+        own("owner@suspended.example", Tenant(name="S", subdomain="suspended", suspended_at=now()))
+        db.session.commit()
+        assert not_ok(examined_app(app, settings)) == {}
+        own("begun@acme.example", acme, totp_secret="JBSWY3DPEHPK3PXP")
+        db.session.commit()
+        assert not_ok(examined_app(app, settings)) == {
+            "second factors": "1 owner signs in without a second factor, in acme: each turns one on in the "
+            "dashboard, under “Your account”."
+        }
+        own("several@acme.example", acme, *others)
+        db.session.commit()
+        found = [finding for finding in examined_app(app, settings) if finding.state is not State.OK]
+        assert [finding[:2] for finding in found] == [("second factors", State.WARNING)]
+        assert "2 owners sign in without a second factor, in acme, b, c, d, e and 2 more:" in found[0].text
 
 
 class TestSqlite:

@@ -200,6 +200,7 @@ def test_an_alert_leads_to_a_page_that_says_what_to_do(alert):
     assert RULES[alert]["labels"]["severity"] in ("info", "warning", "critical")
     page, _, anchor = RULES[alert]["annotations"]["runbook"].partition("#")
     assert anchor in anchors(ROOT / page)
+    assert alert.lower() in anchors(ROOT / "docs/observability.md")  # where somebody looks who has the name alone
 
 
 def test_every_rule_is_about_metrics_and_labels_that_there_are(everything):
