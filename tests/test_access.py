@@ -152,6 +152,8 @@ PAGES = {
     "POST /phone-systems/new": MANAGERS,
     "GET /organisation": MANAGERS,
     "POST /organisation": MANAGERS,
+    "GET /organisation/call-retention": {"owner"},
+    "POST /organisation/call-retention": {"owner"},
     "GET /team": MANAGERS,
     "GET /team/invite": MANAGERS,
     "POST /team/invite": MANAGERS,

@@ -111,6 +111,7 @@ WEB_PRIVILEGES = {
 WEB_COLUMN_PRIVILEGES = {
     ("tenants", "name", "UPDATE"),
     ("tenants", "time_zone", "UPDATE"),
+    ("tenants", "call_retention_days", "UPDATE"),
     ("tenants", "updated_at", "UPDATE"),
     ("tenants", "version", "UPDATE"),
 }

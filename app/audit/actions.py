@@ -50,6 +50,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "api_key.deleted": "deleted an API key",
         "secret.used": "used a stored secret",
         "calls.exported": "downloaded call records",
+        "calls.removed": "removed call records that were older than the organisation keeps them",
         "delivery.refused": "delivered with wrong webhook credentials",
         "delivery.unreadable": "delivered something that is no call record of its kind of phone system",
     },
@@ -61,7 +62,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Organisation": {
         "tenant.created": "created the organisation",
-        "tenant.changed": "changed the organisation's name or time zone",
+        "tenant.changed": "changed the organisation's name, time zone, or how long calls are kept",
         "tenant.suspended": "suspended the organisation",
         "tenant.readmitted": "let the organisation in again",
     },

@@ -78,7 +78,10 @@ EXPORT: Final[dict[int | str, dict[str, Any]]] = {
             "text/csv": {
                 "schema": {"type": "string"},
                 "example": "started_at,source,destination\r\n2026-11-20T18:32:10+01:00,'+442071234567,100\r\n",
-            }
+            },
+            "application/json": {
+                "schema": {"type": "array", "items": {"$ref": "#/components/schemas/CallOutPage.CallOut"}}
+            },
         },
     },
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, cast
@@ -14,13 +14,31 @@ from sqlalchemy.orm import Session
 
 from app.audit import tally
 from app.audit.service import SUCCESS
-from app.calls.export import csv_chunks
+from app.calls.export import Reading, csv_chunks, json_chunks
+from app.calls.models import Call
 from app.calls.service import Filters
 from app.extensions import db
 
 
 def csv_download(tenant_id: UUID, filters: Filters, time_zone: ZoneInfo) -> Response:
-    """An answer with the pieces of :func:`~app.calls.export.csv_chunks`.
+    """An answer with the pieces of :func:`~app.calls.export.csv_chunks`. See :func:`_download`."""
+    return _download(
+        tenant_id,
+        lambda reading: csv_chunks(reading, tenant_id, filters, time_zone),
+        "text/csv; charset=utf-8",
+        "calls.csv",
+    )
+
+
+def json_download(tenant_id: UUID, filters: Filters, shown: Callable[[Call], str]) -> Response:
+    """An answer with the pieces of :func:`~app.calls.export.json_chunks`. See :func:`_download`."""
+    return _download(
+        tenant_id, lambda reading: json_chunks(reading, tenant_id, filters, shown), "application/json", "calls.json"
+    )
+
+
+def _download(tenant_id: UUID, read: Callable[[Reading], Iterator[str]], content_type: str, name: str) -> Response:
+    """An answer with the pieces that ``read`` gives: a file of that name.
 
     The audit trail says who takes a tenant's calls away. The first piece is read before anything is sent: what goes
     wrong by then is answered as an error. What goes wrong later ends the connection, so that nobody takes a part for
@@ -38,8 +56,8 @@ def csv_download(tenant_id: UUID, filters: Filters, time_zone: ZoneInfo) -> Resp
 
     tally.count(tally.Kind("calls.exported", SUCCESS, tenant_id))
     db.session.commit()  # its connection goes back: the pool may have no second one for this thread
-    chunks = csv_chunks(reading, tenant_id, filters, time_zone)
-    response = Response(chain([next(chunks)], chunks), content_type="text/csv; charset=utf-8")
-    response.headers["Content-Disposition"] = 'attachment; filename="calls.csv"'
+    chunks = read(reading)
+    response = Response(chain([next(chunks)], chunks), content_type=content_type)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Cache-Control"] = "no-store"
     return response

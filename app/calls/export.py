@@ -1,4 +1,4 @@
-"""Call records as CSV (RFC 4180), in pieces, so that a million of them take no more memory than a thousand."""
+"""Call records as CSV (RFC 4180) or JSON, in pieces: a million of them take no more memory than a thousand."""
 
 from __future__ import annotations
 
@@ -43,27 +43,51 @@ _BYTE_ORDER_MARK: Final = "\ufeff"  # by which Excel knows UTF-8
 _FORMULA: Final = re.compile(r"(^|[,;\t\r\n])(?=[\s\"\ufeff\u200b]*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])")
 
 
-def csv_chunks(
-    reading: Callable[[], AbstractContextManager[Session]], tenant_id: UUID, filters: Filters, time_zone: ZoneInfo
-) -> Iterator[str]:
-    """A header and the tenant's records that fit, newest first: text in pieces of 1,000 lines.
+Reading = Callable[[], AbstractContextManager[Session]]
+
+
+def csv_chunks(reading: Reading, tenant_id: UUID, filters: Filters, time_zone: ZoneInfo) -> Iterator[str]:
+    """A header and the tenant's records that fit, newest first: text in pieces of 1,000 lines. reading: see
+    :func:`_pages`.
 
     Times are local to ``time_zone``, with their offset from UTC. What a spreadsheet could take for a formula has an
     apostrophe before it, phone numbers that begin with ``+`` included.
+    """
+    text = _BYTE_ORDER_MARK + _lines([COLUMNS])
+    for calls in _pages(reading, tenant_id, filters):
+        yield text + _lines(_cells(call, time_zone) for call in calls)
+        text = ""
 
-    Each piece is read with a session and in a scope of its own, which are left before it is handed out: nobody knows
-    how long its reader takes until the next, and what the thread does meanwhile. reading: gives a session.
+
+def json_chunks(reading: Reading, tenant_id: UUID, filters: Filters, shown: Callable[[Call], str]) -> Iterator[str]:
+    """The tenant's records that fit, newest first, as one JSON array: text in pieces of 1,000 records, each of them on
+    a line of its own. Without its end it is no JSON, so that nobody takes a part for the whole.
+
+    reading: see :func:`_pages`. shown: a record as a JSON object, without line breaks.
+    """
+    before = "[\n"
+    for calls in _pages(reading, tenant_id, filters):
+        if calls:
+            yield before + ",\n".join(map(shown, calls))
+            before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def _pages(reading: Reading, tenant_id: UUID, filters: Filters) -> Iterator[list[Call]]:
+    """The tenant's records that fit, newest first, 1,000 at a time; an empty page at the end where they come out even.
+
+    Each page is read with a session and in a scope of its own, which are left before it is handed out: nobody knows how
+    long its reader takes until the next, and what the thread does meanwhile. reading: gives a session.
     """
     chosen, last = listing(filters), None
-    text = _BYTE_ORDER_MARK + _lines([COLUMNS])
     while True:
         with tenant_scope(tenant_id), reading() as session:
             calls = chosen.fetch_after(session, last, PAGE_ROWS, tenant_id=tenant_id)
             session.commit()
-        yield text + _lines(_cells(call, time_zone) for call in calls)
+        yield calls
         if len(calls) < PAGE_ROWS:
             return
-        text, last = "", calls[-1]
+        last = calls[-1]
 
 
 def _cells(call: Call, time_zone: ZoneInfo) -> Iterator[str]:

@@ -30,6 +30,14 @@ class CallQuery(CallFilters, PageQuery):
     """The query parameters of the list of call records."""
 
 
+class ExportQuery(CallFilters):
+    """The query parameters of the export."""
+
+    format: Literal["csv", "json"] = Field(
+        "csv", description="For spreadsheets, or for programs: an array of what the list has"
+    )
+
+
 class CallOut(Output):
     id: UUID
     phone_system_id: UUID | None = Field(description="Null once the phone system was deleted")

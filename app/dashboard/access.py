@@ -21,8 +21,7 @@ from app.database import SAFE_METHODS
 from app.errors import Forbidden
 from app.extensions import db
 from app.identity import sessions
-from app.identity.access import Caller, current_caller, require_owner_or_admin
-from app.identity.models import Role
+from app.identity.access import Caller, require_owner, require_owner_or_admin
 from app.identity.sessions import SignedIn
 from app.limits import budget, counting
 from app.limits.limit import Limit
@@ -83,8 +82,8 @@ def page_for_owners_and_admins() -> ResponseReturnValue | None:
 def page_for_owners() -> ResponseReturnValue | None:
     """Owners of a tenant."""
     answer = page()
-    if "caller" in g and current_caller().role != Role.OWNER:
-        raise Forbidden("Only owners of the organisation may do this.")
+    if "caller" in g:
+        require_owner()
     return answer
 
 

@@ -36,6 +36,11 @@ _PLAIN: Final = {
     "too_long": "This is too long: at most {max_length} characters.",
     "literal_error": "Please choose one of these.",
     "uuid_parsing": "This is not an id.",
+    "int_parsing": "This must be a whole number.",
+    "int_parsing_size": "This must be a whole number.",
+    "int_from_float": "This must be a whole number.",
+    "greater_than_equal": "This must be at least {ge}.",
+    "less_than_equal": "This must be at most {le}.",
 }
 SECRETS: Final[set[str]] = {"code"}  # the names of all fields that hold one, in whichever form
 

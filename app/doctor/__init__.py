@@ -6,7 +6,8 @@
 * :mod:`database`: who we are to the database, and what it enforces
 * :mod:`keys`: the master keys and the secrets behind tokens: whether they fit, are of age, or can go
 * :mod:`secrets`: one that is stored, read, and thrown away
-* :mod:`services`: Redis; and mail, the audit trail, backups and second factors, which somebody has to see to
+* :mod:`services`: Redis; and mail, the audit trail, old call records, backups and second factors, which somebody has to
+  see to
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def _of_database(settings: Settings) -> Iterator[Finding]:
         yield from secrets.check()
         yield from services.check_mail(settings, db.session())
         yield from services.check_audit(db.session())
+        yield from services.check_retention(db.session())
         yield from services.check_backup(db.session())
         yield from services.check_second_factors(db.session())
     if db.engine.dialect.name == "postgresql":

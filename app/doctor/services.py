@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.audit.models import AuditEvent, AuditSeal
 from app.backups.service import last_checked_backup
+from app.calls import retention
+from app.calls.models import Call
 from app.config import Settings
 from app.database import now
 from app.doctor.findings import Finding, failure, ok, warning
@@ -25,6 +27,7 @@ from app.tenants.models import Tenant
 
 LONGEST_UNCHECKED: Final = timedelta(days=35)
 LONGEST_UNSEALED: Final = timedelta(days=2)  # it is to be sealed daily, at the least
+LONGEST_KEPT: Final = timedelta(days=2)  # beyond the time: they are to be removed daily
 LONGEST_QUEUED: Final = timedelta(hours=1)
 MOST_NAMED: Final = 5  # tenants in a line
 
@@ -71,6 +74,28 @@ def check_audit(session: Session) -> Iterator[Finding]:
         yield warning(subject, "Events of more than two days are not sealed: have `flask audit seal` run every day.")
     else:
         yield ok(subject, "nothing of more than two days is without a seal")
+
+
+def check_retention(session: Session) -> Iterator[Finding]:
+    """Whether old call records go where their tenants do not want to keep them. In the system's scope."""
+    subject, missed = "call retention", now() - LONGEST_KEPT
+    waiting = []
+    kept = retention.expiries(session, missed)
+    for expiry in kept:
+        records = select(Call.id).where(Call.tenant_id == expiry.tenant_id, Call.started_at < expiry.border)
+        tenant = select(Tenant.id).where(Tenant.id == expiry.tenant_id, Tenant.updated_at < missed)
+        if session.scalar(select(records.where(Call.received_at < missed).exists() & tenant.exists())):
+            waiting.append(expiry.subdomain)
+    if waiting:
+        yield warning(
+            subject,
+            f"Call records are kept for longer than {', '.join(waiting)} set: have `flask calls remove-old` run every "
+            "day.",
+        )
+    elif kept:
+        yield ok(subject, "no call record is kept for longer than its tenant has set")
+    else:
+        yield ok(subject, "every tenant keeps its call records for ever")
 
 
 def check_backup(session: Session) -> Iterator[Finding]:

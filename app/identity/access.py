@@ -87,8 +87,7 @@ def signed_in_owner_or_admin() -> None:
 def signed_in_owner() -> None:
     """Owners of a tenant in person."""
     signed_in()
-    if current_caller().role != Role.OWNER:
-        raise Forbidden("Only owners of the organisation may do this.")
+    require_owner()
 
 
 def with_refresh_token() -> None:
@@ -201,3 +200,9 @@ def require_owner_or_admin() -> None:
     """Raise :class:`~app.errors.Forbidden` for everybody else: for one view of a blueprint that members may use."""
     if current_caller().role not in (Role.OWNER, Role.ADMIN):
         raise Forbidden("Only owners and admins of the organisation may do this.")
+
+
+def require_owner() -> None:
+    """Raise :class:`~app.errors.Forbidden` for everybody else, API keys too."""
+    if current_caller().role != Role.OWNER:
+        raise Forbidden("Only owners of the organisation may do this.")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 class Tenant(Timestamps, Versioned, Model):
     """A company. ``subdomain`` is a lower-case DNS label; ``time_zone`` is an IANA name. Nobody can sign in to one that
-    was suspended at ``suspended_at``, and its phone systems cannot deliver."""
+    was suspended at ``suspended_at``, and its phone systems cannot deliver. Call records are kept for
+    ``call_retention_days`` days; None is for ever."""
 
     __tablename__ = "tenants"
 
@@ -28,6 +29,7 @@ class Tenant(Timestamps, Versioned, Model):
     subdomain: Mapped[str] = mapped_column(unique=True)
     time_zone: Mapped[str] = mapped_column(default="UTC")
     suspended_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
+    call_retention_days: Mapped[int | None]
 
 
 class SignUp(Model):

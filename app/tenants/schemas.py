@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,10 @@ from app.integrations.schemas import Changes
 from app.schemas import Input, Output, PlainText, Record, TimeZone, VersionedRecord, not_required
 
 RoleName = Literal["owner", "admin", "member"]
+
+FEWEST_DAYS: Final = 7  # so that nobody loses everything by a digit that is missing
+MOST_DAYS: Final = 3650
+RetentionDays = Annotated[int, Field(ge=FEWEST_DAYS, le=MOST_DAYS, examples=[365])]
 
 
 class SignUpIn(Input):
@@ -50,6 +54,11 @@ class TenantChanges(Changes):
         description="In which days are counted, and phone systems are read that have no time zone of their own; call "
         "records that are stored stay as they are"
     )
+    call_retention_days: RetentionDays | None = Field(
+        None,
+        description="For how many days call records are kept: older ones are removed once a day, which cannot be "
+        "undone; null for ever. Only owners in person change it, after a fresh sign-in",
+    )
 
 
 class OwnTenantOut(VersionedRecord):
@@ -60,6 +69,9 @@ class OwnTenantOut(VersionedRecord):
     time_zone: str = Field(
         examples=["Europe/Berlin"],
         description="In which days are counted, and phone systems are read that have no time zone of their own",
+    )
+    call_retention_days: int | None = Field(
+        examples=[365], description="For how many days call records are kept; null for ever"
     )
 
 

@@ -99,9 +99,9 @@ def get(session: Session, tenant_id: UUID, *, to_change: bool = False) -> Tenant
 
 
 def change(session: Session, tenant_id: UUID, changes: Mapping[str, Any], version: int | None = None) -> Tenant:
-    """A tenant with ``changes`` made, of ``name`` and ``time_zone``, an IANA name. Days and times are counted and shown
-    in the zone from then on, and phone systems without one of their own are read in it; records that are stored stay
-    the moments that they are. What changes nothing is not recorded.
+    """A tenant with ``changes`` made, of ``name``, ``time_zone``, an IANA name, and ``call_retention_days``, None for
+    ever. Days and times are counted and shown in the zone from then on, and phone systems without one of their own are
+    read in it; records that are stored stay the moments that they are. What changes nothing is not recorded.
 
     version: the one that the sender read, or None for whichever it is.
 

@@ -1,7 +1,8 @@
-"""Call records as a CSV file: what is in it, and how it is sent."""
+"""Call records as a file, CSV or JSON: what is in it, and how it is sent."""
 
 import csv
 import io
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -269,3 +270,60 @@ def test_the_audit_trail_says_who_exported(hook, alice, bob):
     assert [(event["actor"]["name"], event["outcome"], event["count"]) for event in events] == [
         (bob.email, "success", 1)
     ]
+
+
+def test_as_json_it_has_what_the_list_has_one_record_a_line(app, hook, alice, bob):
+    hook.deliver()
+    store_legs(app, hook, alice, {"caller_name": 'two\r\nlines, "quoted" \u2028 =1+1'}, {"source": "+4420"})
+    answer = export(bob, format="json")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="calls.json"'
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.json == alice.client.get("/api/calls").json["items"]
+    first, *records, last, end = answer.text.split("\n")
+    assert (first, last, end) == ("[", "]", "")
+    assert [json.loads(record.removesuffix(",")) for record in records] == answer.json
+    assert [
+        call["source"] for call in export(bob, format="json", number="4420", since="2026-11-20T12:00:00Z").json
+    ] == [
+        "+442071234567",
+        "+4420",
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, PAGE_ROWS - 1, PAGE_ROWS, 2 * PAGE_ROWS, 2 * PAGE_ROWS + 500])
+def test_however_many_there_are_it_is_one_array_and_read_in_pages(app, alice, count):
+    many(app, alice, count)
+    answer = alice.client.get("/api/calls/export?format=json", buffered=False)
+    pieces = [piece.decode() for piece in answer.response]
+    answer.close()
+    assert max(piece.count("\n") for piece in pieces) <= PAGE_ROWS + 1
+    found = json.loads("".join(pieces))
+    moments = [call["started_at"] for call in found]
+    assert (len(found), moments) == (count, sorted(moments, reverse=True))
+    assert len({call["id"] for call in found}) == count
+
+
+@only_postgresql
+def test_as_json_too_no_connection_is_held_between_two_pieces_and_a_part_is_no_json(app, alice):
+    many(app, alice, 2 * PAGE_ROWS)
+    answer = alice.client.get("/api/calls/export?format=json", buffered=False)
+    chunks = iter(answer.response)
+    part = ""
+    for _ in range(2):
+        part += next(chunks).decode()
+        assert in_use(app) == 0
+        with pytest.raises(ValueError, match="delimiter"):
+            json.loads(part)
+    answer.close()
+    assert (in_use(app), current_scope()) == (0, None)
+
+
+def test_as_anything_else_it_is_not_had_and_json_is_for_members_and_their_own(hook, client, alice, charlie):
+    hook.deliver()
+    refused = alice.client.get("/api/calls/export?format=xml")
+    assert (refused.status_code, [error["field"] for error in refused.json["errors"]]) == (422, ["format"])
+    assert client.get("/api/calls/export?format=json").status_code == 401
+    assert export(charlie, format="json").json == []
+    events = charlie.client.get("/api/audit-events?action=calls.exported").json["items"]
+    assert [event["actor"]["name"] for event in events] == [charlie.email]

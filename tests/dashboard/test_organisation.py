@@ -46,7 +46,7 @@ def test_an_owner_changes_name_and_zone_and_every_page_follows(app, alice, alice
     assert page.all("tbody td.details")[0].startswith(
         "name: Acme Group previous name: Acme time zone: Asia/Kathmandu previous time zone: UTC"
     )
-    assert f"{alice.email} changed the organisation's name or time zone" in page.text
+    assert f"{alice.email} changed the organisation's name, time zone, or how long calls are kept" in page.text
     assert charlie_visits.open(PAGE).values("Save").items() >= {"name": "Others", "time_zone": "UTC"}.items()
 
 

@@ -77,6 +77,14 @@ def test_seals_are_made_every_hour_wherever_it_is_said() -> None:
         assert page.name == "README.md" or "[every hour](../audit.md#how-often)" in page.read_text()
 
 
+def test_old_call_records_are_removed_every_day_wherever_it_is_said() -> None:
+    assert unit("audiapro-retention.timer")["Timer"]["OnCalendar"] == "daily"
+    assert unit("audiapro-retention.service")["Service"]["ExecStart"].endswith("/flask calls remove-old")
+    for page in PAGES:
+        assert re.search(r"calls remove-old|audiapro-retention\.timer", page.read_text()), page.name
+        assert page.name == "README.md" or "[every day](../retention.md)" in page.read_text()
+
+
 class TestHeroku:
     def test_its_generator_makes_the_keys_and_no_secret_has_a_value(self):
         env = APP_JSON["env"]
@@ -270,7 +278,15 @@ class TestSystemd:
         units = sorted((PROJECT / "deploy/systemd").glob("audiapro-*.*"))
         assert [path.name for path in units if path.is_file()] == [
             f"audiapro-{name}"
-            for name in ("mail.service", "migrate.service", "seal.service", "seal.timer", "web.service")
+            for name in (
+                "mail.service",
+                "migrate.service",
+                "retention.service",
+                "retention.timer",
+                "seal.service",
+                "seal.timer",
+                "web.service",
+            )
         ]
         for path in units:
             if path.is_file():

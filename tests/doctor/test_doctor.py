@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from app.audit import seals
 from app.audit import service as audit
+from app.calls.models import Call
 from app.config import PROJECT
 from app.database import now
 from app.doctor import State
@@ -278,6 +279,41 @@ def test_mails_that_wait_and_events_without_a_seal_are_found(settings, well_kept
             assert set(not_ok(examined_app(app, settings))) == {"mail", "audit trail"}
             seals.seal(db.session())
             assert set(not_ok(examined_app(app, settings))) == {"mail"}
+
+
+def test_call_records_that_nobody_removes_are_found(settings, well_kept):
+    with running(settings) as app:
+        examined_app(app, settings)
+        with in_database(app):
+            acme, other = Tenant(name="Acme", subdomain="acme", call_retention_days=30), Tenant(name="O", subdomain="o")
+            db.session.add_all([acme, other])
+            db.session.flush()
+            for tenant, days in ((acme, 31), (acme, 29), (other, 400)):
+                began = now() - timedelta(days=days)
+                db.session.add(
+                    Call(
+                        tenant_id=tenant.id,
+                        record_key="1",
+                        source="100",
+                        destination="101",
+                        started_at=began,
+                        duration_seconds=0,
+                        talk_seconds=0,
+                        disposition="busy",
+                        details={},
+                    )
+                )
+            db.session.commit()
+        well_kept.execute("UPDATE calls SET received_at = received_at - interval '3 days'")
+        assert not_ok(examined_app(app, settings)) == {}, "it may have gone a day too late"
+        well_kept.execute("UPDATE calls SET started_at = started_at - interval '3 days'")
+        assert not_ok(examined_app(app, settings)) == {}, "since today they are not to be kept for longer"
+        well_kept.execute("UPDATE tenants SET updated_at = updated_at - interval '3 days'")
+        assert not_ok(examined_app(app, settings))["call retention"].startswith(
+            "Call records are kept for longer than acme set"
+        )
+        assert app.test_cli_runner().invoke(args=["calls", "remove-old"]).exit_code == 0
+        assert not_ok(examined_app(app, settings)) == {}
 
 
 def test_backups_that_nobody_checks_are_found(settings, well_kept):

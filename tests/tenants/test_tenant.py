@@ -31,7 +31,16 @@ def told(person):
 
 def test_an_owner_changes_name_and_zone_and_the_trail_says_what_they_were(app, alice, charlie):
     before = alice.client.get(URL).json
-    assert before.keys() == {"id", "name", "subdomain", "time_zone", "version", "created_at", "updated_at"}
+    assert before.keys() == {
+        "id",
+        "name",
+        "subdomain",
+        "time_zone",
+        "call_retention_days",
+        "version",
+        "created_at",
+        "updated_at",
+    }
     assert before.items() >= {"name": "Acme", "subdomain": "acme", "time_zone": "UTC", "version": 1}.items()
     answer = alice.client.patch(URL, json={"name": "  Acme Group ", **BERLIN, "version": 1})
     assert answer.status_code == 200
@@ -92,6 +101,15 @@ def client_with_keys(app, alice):
         ({"time_zone": None}, "time_zone"),
         ({"time_zone": "Mars/Olympus"}, "time_zone"),
         ({"time_zone": "europe/berlin"}, "time_zone"),
+        ({"call_retention_days": 6}, "call_retention_days"),
+        ({"call_retention_days": 3651}, "call_retention_days"),
+        ({"call_retention_days": -30}, "call_retention_days"),
+        ({"call_retention_days": 0}, "call_retention_days"),
+        ({"call_retention_days": 30.5}, "call_retention_days"),
+        ({"call_retention_days": ""}, "call_retention_days"),
+        ({"call_retention_days": "30 days"}, "call_retention_days"),
+        ({"call_retention_days": True}, "call_retention_days"),
+        ({"call_retention_days": 10**30}, "call_retention_days"),
         ({"subdomain": "other"}, "subdomain"),
         ({"suspended_at": None}, "suspended_at"),
         ({"version": 0}, "version"),
@@ -103,6 +121,28 @@ def test_what_signing_up_would_refuse_is_refused_and_so_is_whatever_stays(alice,
     assert (answer.status_code, [error["field"] for error in answer.json["errors"]]) == (422, [field])
     assert alice.client.get(URL).json == before
     assert told(alice) == []
+
+
+def test_how_long_calls_are_kept_is_for_owners_in_person(app, alice, bob):
+    answer = alice.client.patch(URL, json={"call_retention_days": 365})
+    assert (answer.status_code, answer.json["call_retention_days"], answer.json["version"]) == (200, 365, 2)
+    _, keepers = client_with_keys(app, alice)
+    with in_database(app):
+        db.session.execute(update(Membership).where(Membership.user_id == bob.user_id).values(role="admin"))
+        db.session.commit()
+    for client in (bob.client, keepers):
+        for days in (7, 365, None):
+            refused = client.patch(URL, json={"name": "Mine", "call_retention_days": days})
+            assert (refused.status_code, refused.json["detail"]) == (
+                403,
+                "Only owners of the organisation may do this.",
+            )
+    assert bob.client.get(URL).json == answer.json
+    assert alice.client.patch(URL, json={"call_retention_days": None}).json["call_retention_days"] is None
+    assert [details for _, _, details in told(alice)] == [
+        {"call_retention_days": None, "previous_call_retention_days": 365},
+        {"call_retention_days": 365, "previous_call_retention_days": None},
+    ]
 
 
 def test_what_changes_nothing_makes_no_new_version_and_is_not_recorded(alice):
