@@ -74,9 +74,7 @@ class Exchange:
             raise NotUnderstood("does not speak TLS, or none that is safe (1.2 or newer)") from None
         except TimeoutError:
             raise TookTooLong(self._limits.read) from None
-        except http.client.RemoteDisconnected:  # also a kind of the next, and of the last
-            raise NotUnderstood(_BROKEN_OFF) from None
-        except http.client.IncompleteRead:
+        except (http.client.RemoteDisconnected, http.client.IncompleteRead):  # kinds of the next, too
             raise NotUnderstood(_BROKEN_OFF) from None
         except http.client.HTTPException:
             raise NotUnderstood("does not answer as HTTP") from None

@@ -119,10 +119,11 @@ def test_who_sends_a_little_at_a_time_for_ever_is_left_when_the_time_is_over(out
 
 
 def test_a_look_up_that_takes_too_long_is_not_waited_for_and_nothing_is_sent_after_it(outbound, host, monkeypatch):
-    go_on, real = threading.Event(), socket.getaddrinfo
+    go_on, real, waiting = threading.Event(), socket.getaddrinfo, []
 
     def slow(name, *args, **options):
         if name == NAME:
+            waiting.append(threading.current_thread())
             go_on.wait()
             return real(LOOPBACK, *args, **options)
         return real(name, *args, **options)
@@ -130,9 +131,8 @@ def test_a_look_up_that_takes_too_long_is_not_waited_for_and_nothing_is_sent_aft
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     with pytest.raises(TookTooLong, match=r"^took longer than 0\.5 s$"):
         outbound.send("GET", f"http://{NAME}:{host.port}/", limits=QUICK)
-    (waiting,) = (thread for thread in threading.enumerate() if thread.name == "outbound")
     go_on.set()
-    waiting.join()
+    waiting[0].join()
     assert host.heads == []
 
 
