@@ -33,6 +33,7 @@ from app.identity.second_factor_api import api as second_factor_api
 from app.limits import budget, counting
 from app.mail import delivery
 from app.metrics import requests as counted_requests
+from app.outbound.client import Outbound
 from app.payments.api import api as payments_api
 from app.phone_systems.api import api as phone_systems_api
 from app.status.api import api as status_api
@@ -141,6 +142,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     counting.init_app(app, settings.rates, settings.redis_url)
     budget.init_app(app, settings.tenant_budget)
     delivery.init_app(app, settings)
+    app.extensions["outbound"] = Outbound(settings.outbound_networks)
     audit.init_app(app, settings.audit_retention)
     proxies.believe_proxies(app, settings.trusted_proxy_hops, settings.client_address_header)
     web.init_app(app, https_only=settings.environment == "production")

@@ -24,6 +24,7 @@ from app.key_checks import check_keys, keys_of, token_of
 from app.limits.limit import DEFAULT_BUDGET, Limit, check_rates, default_rates, rates_of
 from app.mail_checks import check_mail
 from app.origins import check_origins, split_origins
+from app.outbound.addresses import Network, check_networks, networks_of
 from app.proxies import FORWARDED_FOR, check_proxies
 from app.secret_sources import PATIENCE, Patience
 from app.url_checks import check_urls, database_url, redis_url
@@ -59,6 +60,7 @@ VARIABLES: Final = (
     Variable("RESEND_FROM_EMAIL", "Who mail is from: an address of a domain that is verified at Resend."),
     Variable("PUBLIC_URL", "Where users reach this installation: what links in mails begin with."),
     Variable("CORS_ORIGINS", "Web origins, comma-separated, whose pages may use the API."),
+    Variable("OUTBOUND_ALLOWED_NETWORKS", "Non-public networks, comma-separated, where tenants' PBXs may be."),
     *(Variable(limit.variable, limit.meaning, limit.default) for limit in Limit),
     Variable("RATELIMIT_TENANT_BUDGET", "Units that a tenant's requests may cost in a minute.", str(DEFAULT_BUDGET)),
     Variable("FLASK_DEBUG", "Flask's debug mode: 0 or 1. Only in development.", "0"),
@@ -123,6 +125,7 @@ class Settings:
     mail_from: str | None = None
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ()
+    outbound_networks: tuple[Network, ...] = ()
     rates: Mapping[Limit, RateLimitItem] = field(default_factory=default_rates)
     tenant_budget: int = DEFAULT_BUDGET
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -165,6 +168,7 @@ def load_settings(
     audit_retention_days = _number("AUDIT_RETENTION_DAYS", values, 36_500, found)
     found.problems.extend(check_mail(values))
     found.problems.extend(check_origins(values))
+    found.problems.extend(check_networks(values))
     found.problems.extend(check_rates(values))
     tenant_budget = _number("RATELIMIT_TENANT_BUDGET", values, 999_999_999, found)
     if found.problems:
@@ -195,6 +199,7 @@ def load_settings(
         mail_from=values["RESEND_FROM_EMAIL"] or None,
         public_url=values["PUBLIC_URL"].rstrip("/") or None,
         cors_origins=split_origins(values["CORS_ORIGINS"]),
+        outbound_networks=networks_of(values["OUTBOUND_ALLOWED_NETWORKS"]),
         rates=rates_of(values),
         tenant_budget=tenant_budget,
         origins=origins,

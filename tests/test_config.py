@@ -105,11 +105,14 @@ def test_every_variable_arrives_in_its_setting():
         SIGNUP="closed",
         FLASK_DEBUG="1",
         CORS_ORIGINS="https://app.acme.example, http://localhost:5173 ,",
+        OUTBOUND_ALLOWED_NETWORKS="10.20.0.0/16, fd12:3456::/48 ,192.168.7.9,",
         RATELIMIT_SIGN_IN="100 per 5 minutes",
         RATELIMIT_TENANT_BUDGET="500",
     )
     assert (settings.sign_up_open, load().sign_up_open) == (False, True)
     assert settings.cors_origins == ("https://app.acme.example", "http://localhost:5173")
+    assert [*map(str, settings.outbound_networks)] == ["10.20.0.0/16", "fd12:3456::/48", "192.168.7.9/32"]
+    assert load().outbound_networks == ()
     assert settings.rates == default_rates() | {Limit.SIGN_IN: parse("100 per 5 minutes")}
     assert settings.tenant_budget == 500
     assert settings.environment == "development"
@@ -694,6 +697,7 @@ def test_all_problems_are_reported_in_one_go(tmp_path):
             "RESEND_FROM_EMAIL": "nobody",
             "PUBLIC_URL": "localhost",
             "CORS_ORIGINS": "*",
+            "OUTBOUND_ALLOWED_NETWORKS": "*",
             "RATELIMIT_TENANT_BUDGET": "0",
             **{limit.variable: "often" for limit in Limit},
         }

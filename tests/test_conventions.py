@@ -262,6 +262,39 @@ def test_no_connection_goes_past_the_scope():
     }
 
 
+def imported(path: Path) -> Iterator[str]:
+    """Each module that is imported there, and those that it is in."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[: count + 1]) for count in range(len(parts)))
+
+
+def test_only_outbound_sends_requests_to_where_tenants_say():
+    """The others ask what the operator has chosen: a store of secrets, the mail provider, their own ports, Redis."""
+    senders = {"aiohttp", "asyncio", "boto3", "ftplib", "http.client", "httpx", "hvac", "requests", "smtplib", "socket"}
+    senders |= {"requests_hardened", "urllib.request", "urllib3", "websocket", "websockets", "xmlrpc.client"}
+    found = {
+        str(path.relative_to(ROOT)): names
+        for path in (ROOT / "app").rglob("*.py")
+        if (names := senders.intersection(imported(path)))
+    }
+    assert found == {
+        "app/cli/develop.py": {"socket"},
+        "app/doctor/services.py": {"socket"},
+        "app/mail/resend.py": {"requests"},
+        "app/outbound/exchange.py": {"http.client", "socket"},
+        "app/outbound/metered.py": {"socket"},
+        "app/secret_sources/aws.py": {"boto3"},
+        "app/secret_sources/vault.py": {"hvac", "requests"},
+    }
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_every_tenant_table_shows_a_tenant_its_own_rows_alone(app):
     owned = {model.__tablename__: "tenant_id" for model in tenant_models()} | {"tenants": "id"}

@@ -46,6 +46,14 @@ ORIGINS = (
     "CORS_ORIGINS must be origins as browsers send them, such as https://app.your-domain: in lower case, without a "
     "path, a slash at the end or the usual port; neither * nor null; in production https, but for loopback."
 )
+NETWORKS = (
+    "OUTBOUND_ALLOWED_NETWORKS must be networks, such as 10.20.0.0/16, or addresses, comma-separated, with no bits set "
+    "after the prefix."
+)
+NEVER = (
+    "OUTBOUND_ALLOWED_NETWORKS has a network that requests are never sent to: link-local, multicast, where clouds hand "
+    "out credentials, or IPv4 within IPv6. Take it out."
+)
 CANNOT_BE_READ = "Correct the path, or the file and its permissions."
 NO_SECRET = (
     "is no secret, but looks like the address of one. A reference begins with aws-secretsmanager://, aws-kms://, "
@@ -197,6 +205,12 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"CORS_ORIGINS": "*"}, ORIGINS),
     ({"CORS_ORIGINS": "https://app.acme.example/"}, ORIGINS),
     ({"CORS_ORIGINS": "http://app.acme.example"}, ORIGINS),
+    ({"OUTBOUND_ALLOWED_NETWORKS": "pbx.acme.example"}, NETWORKS),
+    ({"OUTBOUND_ALLOWED_NETWORKS": "10.20.1.2/16"}, NETWORKS),
+    ({"OUTBOUND_ALLOWED_NETWORKS": "10.0.0.0/8, 127.1"}, NETWORKS),
+    ({"OUTBOUND_ALLOWED_NETWORKS": "*"}, NETWORKS),
+    ({"OUTBOUND_ALLOWED_NETWORKS": "10.0.0.0/8,169.254.169.254"}, NEVER),
+    ({"OUTBOUND_ALLOWED_NETWORKS": "::ffff:10.0.0.0/104"}, NEVER),
     # numbers
     ({"PORT": "0"}, "PORT must be a whole number from 1 to 65535."),
     ({"PORT": "http"}, "PORT must be a whole number from 1 to 65535."),

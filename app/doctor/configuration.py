@@ -8,6 +8,7 @@ from flask import current_app
 
 from app.config import Settings
 from app.doctor.findings import Finding, failure, ok, warning
+from app.outbound.addresses import overlaps_loopback
 
 
 def check(settings: Settings) -> Iterator[Finding]:
@@ -17,6 +18,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield _public_url(settings)
     yield _proxies(settings)
     yield _origins(settings)
+    yield _outbound(settings)
     yield ok("sign-up", "anybody can make a tenant" if settings.sign_up_open else "closed")
     yield ok("metrics", "for whoever has METRICS_TOKEN" if settings.metrics_token else "nobody can read them")
 
@@ -65,3 +67,16 @@ def _origins(settings: Settings) -> Finding:
     if plain and settings.environment == "production":
         return warning(subject, f"Whoever is on the way can speak for {', '.join(plain)}: list origins with https.")
     return ok(subject, f"allowed: {', '.join(settings.cors_origins)}")
+
+
+def _outbound(settings: Settings) -> Finding:
+    subject, networks = "tenants' PBXs", settings.outbound_networks
+    if not networks:
+        return ok(subject, "only public addresses are connected to")
+    if overlaps_loopback(networks):
+        return warning(
+            subject,
+            "OUTBOUND_ALLOWED_NETWORKS has this machine itself: every tenant can have requests sent to what listens on "
+            "it. List the networks of PBXs alone.",
+        )
+    return ok(subject, f"besides public addresses: {', '.join(map(str, networks))}")

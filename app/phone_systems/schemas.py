@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AnyHttpUrl, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field
 
 from app.integrations.schemas import Changes, Written
+from app.outbound.urls import base_url_of
 from app.phone_systems.service import LONGEST_GRACE
 from app.phone_systems.vendors import VENDORS
 from app.schemas import (
@@ -30,29 +31,14 @@ def _known_vendor(name: str) -> str:
     return name
 
 
-def _base_url(text: str) -> str:
-    """The URL in the one spelling that is stored: a change of where the password is sent is a change of this text."""
-    try:
-        url = _http_url.validate_python(text)
-    except ValidationError:
-        raise ValueError("must be an http:// or https:// URL") from None
-    if "?" in text or "#" in text:
-        raise ValueError("must have neither a query nor a fragment")
-    if url.username is not None or url.password is not None:
-        raise ValueError("must have no user name or password in it")
-    return str(url).rstrip("/")
-
-
 def _without_colon(name: str) -> str:
     if ":" in name:  # RFC 7617, section 2: it ends the user name
         raise ValueError("must not contain a colon")
     return name
 
 
-_http_url: TypeAdapter[AnyHttpUrl] = TypeAdapter(AnyHttpUrl)
-
 Vendor = Annotated[str, AfterValidator(_known_vendor), Field(json_schema_extra={"enum": list(VENDORS)})]
-BaseUrl = Annotated[PlainText, Field(json_schema_extra={"format": "uri"}), AfterValidator(_base_url)]
+BaseUrl = Annotated[PlainText, Field(json_schema_extra={"format": "uri"}), AfterValidator(base_url_of)]
 UserName = Annotated[PlainText, AfterValidator(_without_colon)]
 GeneratedPassword = Annotated[
     str | None,

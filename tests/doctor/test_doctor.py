@@ -25,6 +25,7 @@ from app.extensions import db
 from app.identity import tokens
 from app.identity.models import Membership, User
 from app.mail.models import Mail
+from app.outbound.addresses import networks_of
 from app.phone_systems.models import PhoneSystem
 from app.tenants.models import Tenant
 from tests.conftest import in_database, make_settings, running
@@ -51,6 +52,7 @@ def test_of_an_installation_that_is_well_kept_it_has_nothing_to_say(settings):
         ({"public_url": None}, "public address", State.WARNING, "PUBLIC_URL is not set"),
         ({"trusted_proxy_hops": 0}, "proxies", State.WARNING, "TRUSTED_PROXY_HOPS is 0"),
         ({"cors_origins": ("http://wall.example",)}, "CORS", State.WARNING, "http://wall.example"),
+        ({"outbound_networks": networks_of("127.0.0.0/8")}, "tenants' PBXs", State.WARNING, "this machine itself"),
         ({"redis_url": None}, "Redis", State.WARNING, "2 processes"),
         ({"redis_url": "redis://:x@127.0.0.1:1/0"}, "Redis", State.FAILURE, "does not count (ConnectionError)"),
         ({"resend_api_key": None}, "mail", State.WARNING, "RESEND_API_KEY"),
