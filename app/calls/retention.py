@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import service as audit
 from app.calls.models import Call
-from app.calls.statistics import start_of
+from app.calls.period import start_of
 from app.tenants.models import Tenant
 
 BATCH_ROWS: Final = 5000

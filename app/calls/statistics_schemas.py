@@ -34,7 +34,7 @@ class DaysAndLimit(Days):
 
 
 class Counted(Output):
-    calls: int = Field(examples=[12])
+    calls: int = Field(examples=[12], description="That began then, however many legs each has")
     answered: int = Field(examples=[9], description="Of which at least one leg was answered")
     missed: int = Field(examples=[3], description="All others")
 
@@ -43,7 +43,7 @@ class FiguresOut(Counted):
     since: datetime = Field(description="When the period begins")
     until: datetime = Field(description="When it ends, or now")
     answered_share: float | None = Field(examples=[0.75], description="From 0 to 1; null without calls")
-    unique_callers: int = Field(examples=[8])
+    unique_callers: int = Field(examples=[8], description="Different numbers that called")
     talk_seconds: int = Field(examples=[1800], description="Of all answered calls together")
     average_talk_seconds: float | None = Field(
         examples=[200.0], description="Of answered calls; null if there are none"
@@ -52,7 +52,7 @@ class FiguresOut(Counted):
 
 class DaysOut(Output):
     time_zone: str = Field(examples=["Europe/Berlin"], description="The tenant's, of which the days are")
-    first_day: date = Field(examples=["2026-11-16"])
+    first_day: date = Field(examples=["2026-11-16"], description="Included")
     last_day: date = Field(examples=["2026-11-22"], description="Included")
 
 
@@ -66,13 +66,13 @@ class SlotOut(Counted):
 
 
 class VolumeOut(DaysOut):
-    by: Step
+    by: Step = Field(description="How long a slot is")
     items: list[SlotOut]
 
 
 class HourOfWeekOut(Counted):
     weekday: int = Field(examples=[1], ge=1, le=7, description="1 is Monday, 7 is Sunday")
-    hour: int = Field(examples=[9], ge=0, le=23)
+    hour: int = Field(examples=[9], ge=0, le=23, description="By the clock on the wall")
 
 
 class HoursOfWeekOut(DaysOut):
@@ -81,9 +81,9 @@ class HoursOfWeekOut(DaysOut):
 
 class CallerOut(Output):
     number: str = Field(examples=["+442071234567"], description="As the phone system writes it")
-    calls: int = Field(examples=[5])
-    answered: int = Field(examples=[4])
-    talk_seconds: int = Field(examples=[640])
+    calls: int = Field(examples=[5], description="That came from the number")
+    answered: int = Field(examples=[4], description="Of these")
+    talk_seconds: int = Field(examples=[640], description="Of the answered ones together")
     last_at: datetime = Field(description="When the last of them began")
 
 
@@ -94,8 +94,8 @@ class TopCallersOut(DaysOut):
 class WaitingOut(Output):
     number: str = Field(examples=["+442071234567"], description="As the phone system writes it")
     missed: int = Field(examples=[2], description="How many of its calls were missed")
-    first_missed_at: datetime
-    last_missed_at: datetime
+    first_missed_at: datetime = Field(description="When the first of them began")
+    last_missed_at: datetime = Field(description="When the last of them began")
 
 
 class MissedOut(DaysOut):

@@ -1,6 +1,6 @@
 """Which leg opens its call, and what became of the call: what figures are counted from
 
-Revision: 0020, after 0016
+Revision: 0020, after 0019
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0020"
-down_revision = "0016"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
