@@ -80,6 +80,7 @@ PROBLEM_DETAILS: Final = {
 PARAMETERS: Final = {
     "id": "Of the object, as its creation or a list shows it",
     "session_id": "Of the session, as the list shows it",
+    "delivery_id": "Of the delivery, as the list shows it",
     "subdomain": "Of the tenant",
     "phone_system_id": "Of the phone system; the whole path is its `webhook_path`",
 }

@@ -106,6 +106,15 @@ def read_body(most: int) -> bytes:
     return body
 
 
+def read_beginning(most: int) -> bytes:
+    """The first ``most`` bytes of a body that nothing was read of yet; fewer where it ends before."""
+    pieces, missing = [], most
+    while missing and (piece := request.stream.read(missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
+
+
 def _commit_what_was_read(response: Response) -> Response:
     """End a transaction that has only read by COMMIT. Left open it would be rolled back, and with each ROLLBACK the
     driver forgets which statements it has prepared: PostgreSQL would plan all of them anew with every request."""

@@ -37,6 +37,7 @@ class Reader:
         "invited_by": "INVITATION_ID",
         "last_seen_at": "MEMBER_ID",
         "received_at": "CALL_ID",
+        "reason": "DELIVERY",
     }
 
     def __init__(self, port: int, password: str, log: Path) -> None:
@@ -47,6 +48,8 @@ class Reader:
         """The status and the body of each answer. What the reader fills in is in the environment already."""
         if "$MAILED" in block:
             self._open_mail()
+        if "/unreadable-deliveries" in block:
+            self._deliver_nonsense()
         self.read = len(self.log.read_text())
         lines = re.sub(r"^(?:[A-Z_]+=\S+ *)+(?:#.*)?\n", "", block, flags=re.MULTILINE)
         lines = lines.replace('"password": "…"', f'"password": "{self.password}"')
@@ -71,6 +74,13 @@ class Reader:
                 return
             time.sleep(0.1)
         raise AssertionError("no mail")
+
+    def _deliver_nonsense(self) -> None:
+        """As a phone system does that something wrong was entered at."""
+        known = self.variables
+        address, credentials = f"{known['URL']}/hooks/demo/{known['ID']}/cdr", f"pbx:{known['WEBHOOK_PASSWORD']}"
+        words = ["curl", "-sS", address, "-u", credentials, "-d", "src=1", "-w", "%{http_code}"]
+        assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.endswith("422")
 
     def _read(self, answer: tuple[str, str]) -> tuple[int, dict]:
         body = json.loads(answer[0]) if answer[0].strip() else {}

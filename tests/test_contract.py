@@ -58,6 +58,9 @@ class Contract:
             "/api/members/{id}": {"id": next(it["id"] for it in members if it["email"] != alice.email)},
             "/api/calls/{id}": {"id": hook.deliver().json["ids"][0]},
         }
+        hook.deliver(b"src=1")
+        (unreadable,) = alice.client.get(f"/api/phone-systems/{phone_system_id}/unreadable-deliveries").json["items"]
+        self.unreadable = {"id": phone_system_id, "delivery_id": unreadable["id"]}
         for path in (
             "/api/phone-systems",
             "/api/payment-accounts",
@@ -74,6 +77,8 @@ class Contract:
     def path_parameters(self, label: str):
         if "{session_id}" in label:  # one that has not ended yet
             return {"session_id": str(self.start_session().id)}
+        if "{delivery_id}" in label:
+            return self.unreadable
         thing, of_one, _ = label.split(" ")[1].partition("/{id}")
         return self.hook if label == HOOK else self.objects.get(thing + of_one)
 

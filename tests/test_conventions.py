@@ -104,6 +104,7 @@ WEB_PRIVILEGES = {
     "sign_in_allowances": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "sign_ups": {"SELECT", "INSERT", "DELETE"},
     "tenants": {"SELECT", "INSERT"},
+    "unreadable_deliveries": {"SELECT", "INSERT", "DELETE"},
     "users": {"SELECT", "INSERT", "UPDATE"},
 }
 

@@ -53,6 +53,8 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "calls.removed": "removed call records that were older than the organisation keeps them",
         "delivery.refused": "delivered with wrong webhook credentials",
         "delivery.unreadable": "delivered something that is no call record of its kind of phone system",
+        "delivery.read": "read a delivery that was not understood",
+        "delivery.cleared": "deleted the deliveries of a phone system that were not understood",
     },
     "Refused requests": {
         "request.not_authenticated": "asked for something without signing in",

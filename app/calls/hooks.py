@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -22,10 +23,11 @@ from app.limits import budget
 from app.limits.budget import costs
 from app.limits.counting import client_network
 from app.metrics.counted import NO_VENDOR, counted
+from app.phone_systems import unreadable
 from app.phone_systems.vendors import VENDORS, CallRecord, MalformedDelivery, UnreadableDelivery
 from app.phone_systems.webhook import Sender, WrongCredentials, authenticate
 from app.tenancy import enter_tenant_scope
-from app.web import read_body
+from app.web import read_beginning, read_body
 
 MAXIMUM_BODY_BYTES: Final = 64 * 1024
 
@@ -52,11 +54,11 @@ def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, 
     except RequestEntityTooLarge:
         _note_unreadable(sender, "it is larger than 64 KiB")
         raise
-    except UnreadableDelivery as unreadable:
-        _note_unreadable(sender, _reason(unreadable))
-        malformed = isinstance(unreadable, MalformedDelivery)
+    except UnreadableDelivery as refusal:
+        _note_unreadable(sender, _reason(refusal), refusal.errors)
+        malformed = isinstance(refusal, MalformedDelivery)
         status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
-        return problem(status, "The delivery is not understood, nothing was stored: see errors.", unreadable.errors)
+        return problem(status, "The delivery is not understood, nothing was stored: see errors.", refusal.errors)
     stored = store_records(db.session(), sender.tenant_id, sender.phone_system_id, records)
     _count(sender.vendor, "accepted" if stored.new else "duplicate")
     return {"ids": stored.ids, "new": stored.new}, HTTPStatus.CREATED if stored.new else HTTPStatus.OK
@@ -70,20 +72,38 @@ def _read(sender: Sender) -> list[CallRecord]:
     return vendor.parse(request.mimetype, read_body(MAXIMUM_BODY_BYTES), sender.time_zone)
 
 
-def _note_unreadable(sender: Sender, reason: str) -> None:
-    """For the audit trail, and for who waits for a record. reason: in our words, with nothing that was delivered."""
+def _note_unreadable(sender: Sender, reason: str, errors: Sequence[Mapping[str, str]] = ()) -> None:
+    """For the audit trail, and for who waits for a record; and keep what was delivered, for the tenant to see. reason:
+    in our words, with nothing that was delivered."""
     _count(sender.vendor, "unreadable")
     details = (("reason", reason),)
     tally.count(tally.Kind("delivery.unreadable", REFUSED, sender.tenant_id, sender.phone_system_id, details))
+    if unreadable.is_due(sender.phone_system_id):
+        body, size = _refused_body()  # which may arrive slowly: before there is a transaction
+        delivered = unreadable.Delivered(request.content_type, body, size, reason, errors)
+        unreadable.keep(db.session(), sender.tenant_id, sender.phone_system_id, delivered)
+
+
+def _refused_body() -> tuple[bytes, int | None]:
+    """As much of the body as is kept, and a byte more where there is more; and its size, None where nobody knows it."""
+    stated = request.content_length
+    if stated is not None and stated > MAXIMUM_BODY_BYTES:  # of which nothing was read yet
+        request.max_content_length = stated
+        return read_beginning(unreadable.MOST_OF_BODY + 1), stated
+    try:
+        body = read_body(MAXIMUM_BODY_BYTES)
+    except RequestEntityTooLarge:
+        return request.get_data(), None  # what was read until it was too much
+    return body, len(body)
 
 
 def _count(vendor: str, outcome: str) -> None:
     counted().deliveries.labels(vendor if vendor in VENDORS else NO_VENDOR, outcome).inc()
 
 
-def _reason(unreadable: UnreadableDelivery) -> str:
+def _reason(refusal: UnreadableDelivery) -> str:
     """The first thing that is wrong. A field that we do not know is not named: the name was delivered, too."""
-    first = unreadable.errors[0]
+    first = refusal.errors[0]
     return f"{first['field'] if first['field'] in FIELDS else 'a field' if first['field'] else 'it'} {first['message']}"
 
 

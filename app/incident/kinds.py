@@ -62,6 +62,14 @@ KINDS: Final[Mapping[str, Kind]] = {
     "api_keys.token_hash": Kind(
         "API key", "api_key", "token_hash", reissue=f"{IN_AUDIAPRO}the tenant makes a new one and deletes this one"
     ),
+    # No secret to be made anew, but people's data. Of those that are gone nothing is told: others took their place.
+    "unreadable_deliveries.content": Kind(
+        "body of a delivery that was not understood",
+        "unreadable_delivery",
+        "content",
+        (),
+        reissue=f"{BY_TENANT}looks whose data it holds",
+    ),
 }
 
 # Of users, who may belong to several tenants: by the encrypted column.

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.audit import tally
@@ -18,8 +18,10 @@ from app.calls.models import Call
 from app.errors import NotFound
 from app.phone_systems.models import PhoneSystem
 
+REFUSED: Final = "delivery.refused"
 UNREADABLE: Final = "delivery.unreadable"
-REFUSALS: Final = ("delivery.refused", UNREADABLE)
+REFUSALS: Final = (REFUSED, UNREADABLE)
+LATELY: Final = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,17 @@ class Health:
         return refusal if refusal is not None and (moment is None or moment < refusal.last_at) else None
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What came since a moment. records: that were stored. refused, unreadable: deliveries with wrong credentials, and
+    those that were not understood, as the audit trail counts them: up to an hour later than they came, unless
+    :func:`catch_up` was called where they did."""
+
+    records: int
+    refused: int
+    unreadable: int
+
+
 def catch_up(tenant_id: UUID) -> None:
     """Before somebody of the tenant is told how its phone systems are: have the refusals in the audit trail that this
     process has only counted. To be called first: what the session holds is rolled back."""
@@ -75,6 +88,30 @@ def health_of(session: Session, tenant_id: UUID, ids: Collection[UUID]) -> dict[
     events = session.scalars(_EVENTS, {"tenant_id": tenant_id, "ids": list(refused)}) if refused else ()
     refusals = {event.id: _refusal(event) for event in events}
     return {row.id: Health(row.last_delivery_at, refusals.get(row.refusal_id)) for row in found}
+
+
+def counts(session: Session, tenant_id: UUID, phone_system_id: UUID, since: datetime) -> Counts:
+    """What came from a phone system of the tenant since that moment, in two statements; nothing from one that is not
+    the tenant's."""
+    stored = select(func.count()).where(
+        Call.tenant_id == tenant_id,
+        Call.phone_system_id == phone_system_id,
+        Call.received_at >= since,
+        ~Call.demonstration,
+    )
+    first_id = UUID(int=int(since.timestamp() * 1000) << 80)  # an event's id begins with its milliseconds
+    counted = (
+        select(AuditEvent.action, func.sum(AuditEvent.count))
+        .where(
+            AuditEvent.tenant_id == tenant_id,
+            AuditEvent.object_id == phone_system_id,
+            AuditEvent.id >= first_id,
+            AuditEvent.action.in_(bindparam("actions", REFUSALS, expanding=True, literal_execute=True)),
+        )
+        .group_by(AuditEvent.action)
+    )
+    found = {action: int(count) for action, count in session.execute(counted)}
+    return Counts(session.scalar(stored) or 0, found.get(REFUSED, 0), found.get(UNREADABLE, 0))
 
 
 def _refusal(event: AuditEvent) -> Refusal:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Index, select
 from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
 from app.database import UtcTimestamp, now
 from app.encryption import encrypted
 from app.extensions import Model
 from app.integrations.models import Integration
-from app.tenancy import tenant_key
+from app.tenancy import TenantOwned, belongs_to, tenant_key
 from app.tenants.models import Tenant
 
 
@@ -66,3 +67,31 @@ class PhoneSystem(Integration, Model):
 PhoneSystem.subdomain = column_property(
     select(Tenant.subdomain).where(Tenant.id == PhoneSystem.tenant_id).scalar_subquery()
 )
+
+
+class UnreadableDelivery(TenantOwned, Model):
+    """What a phone system delivered after it had signed in, and was not understood; see
+    :mod:`app.phone_systems.unreadable`. It goes with its phone system.
+
+    content_type: as delivered, made printable; None if there was none. size: of the body in bytes; None where it was
+    not read to its end, and did not state it, or states what cannot be. reason: the first thing that is wrong, in our
+    words alone.
+    content: all that holds what was delivered: ``body``, its beginning as printable text; ``cut``, whether there was
+    more of it; and ``errors``, everything that is wrong, by the fields as they were delivered.
+    """
+
+    __tablename__ = "unreadable_deliveries"
+    __table_args__ = (
+        tenant_key(),
+        belongs_to("phone_systems", "phone_system_id", ondelete="CASCADE"),
+        Index(None, "tenant_id", "phone_system_id", "id"),
+    )
+
+    phone_system_id: Mapped[UUID]
+    received_at: Mapped[datetime] = mapped_column(UtcTimestamp(), default=now)
+    content_type: Mapped[str | None]
+    size: Mapped[int | None]
+    reason: Mapped[str]
+    content = encrypted("unreadable_deliveries.content", structured=True)
+    if TYPE_CHECKING:
+        content_encrypted: Mapped[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
+from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -155,6 +156,12 @@ class RefusalOut(Output):
     )
 
 
+class CountsOut(Output):
+    records: int = Field(examples=[412], description="Call records that were delivered and stored")
+    refused: int = Field(examples=[0], description="Deliveries with wrong credentials")
+    unreadable: int = Field(examples=[3], description="Deliveries with the right ones that were not understood")
+
+
 class HealthOut(Output):
     last_delivery_at: datetime | None = Field(
         description="When the newest call record was delivered; null if there is none"
@@ -163,3 +170,35 @@ class HealthOut(Output):
         description="The last deliveries that were refused: their credentials were wrong, or what they brought was not "
         "understood; null if there were none"
     )
+    last_24_hours: CountsOut = Field(
+        description="How much came; refusals are counted up to an hour later than they came"
+    )
+
+
+class UnreadableDeliveryOut(Output):
+    id: UUID
+    received_at: datetime = Field(description="When it was delivered")
+    content_type: str | None = Field(
+        examples=["application/json"], description="As it was delivered; null if there was none"
+    )
+    size: int | None = Field(
+        examples=[212], description="Of the whole body, in bytes; null if it was not read to its end"
+    )
+    reason: str = Field(examples=["uniqueid is missing"], description="The first thing that is wrong")
+
+
+class UnreadableErrorOut(Output):
+    field: str = Field(examples=["uniqueid"], description="As it was delivered; empty for the delivery as a whole")
+    message: str = Field(examples=["is missing"])
+
+
+class UnreadableDeliveryDetail(UnreadableDeliveryOut):
+    errors: list[UnreadableErrorOut] = Field(
+        description="All that is wrong, at most 100; empty where the body was not looked at"
+    )
+    body: str | None = Field(
+        examples=["src=100&dst=101"],
+        description="The beginning, at most 16 KiB of it, with pictures or numbers in place of what cannot be "
+        "seen; null if the key that it was under was forgotten",
+    )
+    cut: bool = Field(description="Whether there was more of the body")

@@ -25,6 +25,7 @@ LABELS: Final = {
     "phone_systems.password": "Phone system passwords",
     "phone_systems.previous_webhook_password": "Previous webhook passwords",
     "phone_systems.webhook_password": "Webhook passwords",
+    "unreadable_deliveries.content": "Deliveries that were not understood",
 }
 
 

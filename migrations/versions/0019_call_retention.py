@@ -1,6 +1,6 @@
 """For how many days a tenant keeps its call records
 
-Revision: 0019, after 0016
+Revision: 0019, after 0018
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from app.tenancy.floor import close_to_web_role, open_to_web_role
 
 revision = "0019"
-down_revision = "0016"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

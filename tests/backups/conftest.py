@@ -28,7 +28,7 @@ from app.extensions import db
 from app.identity.models import Membership, Role, User
 from app.mail.models import Mail
 from app.payments.models import PaymentAccount
-from app.phone_systems.models import PhoneSystem
+from app.phone_systems.models import PhoneSystem, UnreadableDelivery
 from app.tenants.models import Tenant
 from tests.conftest import in_database, make_settings, migrate, running
 from tests.servers import PostgresClient
@@ -52,7 +52,7 @@ class Sample:
     old: MasterKey = field(default_factory=new_key)
     new: MasterKey = field(default_factory=new_key)
     retired: str = "0123abcd"
-    values: int = 12
+    values: int = 13
 
     @property
     def name(self) -> str:
@@ -72,11 +72,16 @@ class Sample:
             app.extensions["encryption"].check_and_register(db.engine)
             tenants = [db.session.get(Tenant, id) for id in ids]
             user = User(email="alice@acme.example", password_hash="none", totp_secret="b", recovery_code_hashes=["c"])
+            other = phone_system(tenants[1], password=LONG, webhook_password=ODD, previous_webhook_password="d")
+            db.session.add(other)
+            db.session.flush()
+            delivery = UnreadableDelivery(tenant_id=ids[1], phone_system_id=other.id, reason=ODD)
+            delivery.content = {"body": ODD, "cut": False, "errors": []}
             db.session.add_all(
                 [
                     user,
+                    delivery,
                     Membership(user=user, tenant=tenants[0], role=Role.OWNER),
-                    phone_system(tenants[1], password=LONG, webhook_password=ODD, previous_webhook_password="d"),
                     PaymentAccount(tenant_id=ids[1], provider="paypal", mode="live", client_secret="e"),
                     ApiCredential(tenant_id=ids[0], name=ODD, provider="maps", secret="f"),
                     ApiKey(tenant_id=ids[0], name="k", role="admin", prefix="p", token_hash="g", created_by=user.email),

@@ -44,6 +44,7 @@ def assert_all_opens(found, sample, notes=()):
         "phone_systems.password": {old: 1, new: 1},
         "phone_systems.previous_webhook_password": {new: 1},
         "phone_systems.webhook_password": {old: 1, new: 1},
+        "unreadable_deliveries.content": {new: 1},
         "users.recovery_code_hashes": {new: 1},
         "users.totp_secret": {new: 1},
     }

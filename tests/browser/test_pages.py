@@ -14,8 +14,10 @@ from app.demonstration import OWNER, create_demonstration
 from app.extensions import db
 from app.identity.models import Membership, Role, User
 from app.payments.models import PaymentAccount
-from app.phone_systems.models import PhoneSystem
+from app.phone_systems import unreadable
+from app.phone_systems.models import PhoneSystem, UnreadableDelivery
 from app.phone_systems.service import phone_systems
+from app.phone_systems.unreadable import Delivered
 from app.tenancy import tenant_scope
 from app.tenants import invitations
 from tests.browser.looks import check_axe, in_every_look, screenshot
@@ -74,10 +76,15 @@ def world(app):
             key, _ = api_keys.create(
                 db.session(), tenant_id, name="Wallboard", role=Role.MEMBER, expires_at=None, created_by=OWNER
             )
+            delivered = Delivered(
+                "text/html", b"<b>Ada</b>\x00\xff" * 2000, 20_000, "it is of another content type", []
+            )
+            unreadable.keep(db.session(), tenant_id, phone_system.id, delivered)
         call = db.session.query(Call).filter(Call.caller_name.is_not(None)).first()
         rows = {
             "calls": call,
             "phone-systems": phone_system,
+            "unreadable-deliveries": db.session.query(UnreadableDelivery).one(),
             "payment-accounts": account,
             "api-credentials": credential,
             "members": colleague,
@@ -119,7 +126,7 @@ def test_pages_of_strangers_look_well(page):
 def test_pages_of_owners_look_well(page, world, group):
     sign_in(page, OWNER, world["password"])
     for rule in (rule for rule in OF_OWNERS if group_of(rule) == group):
-        look_at(page, re.sub(r"([a-z-]+)/<uuid:id>", lambda found: f"{found[1]}/{world[found[1]]}", rule), rule)
+        look_at(page, re.sub(r"([a-z-]+)/<uuid:\w+>", lambda found: f"{found[1]}/{world[found[1]]}", rule), rule)
 
 
 def test_pages_without_anything_to_show_look_well(page, alice):

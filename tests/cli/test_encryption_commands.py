@@ -21,6 +21,7 @@ COLUMNS = [
     "phone_systems.password",
     "phone_systems.previous_webhook_password",
     "phone_systems.webhook_password",
+    "unreadable_deliveries.content",
     "users.recovery_code_hashes",
     "users.totp_secret",
 ]
@@ -78,6 +79,7 @@ def test_status_is_told_as_json_in_the_documented_shape(database, key, old, rows
             {"column": "phone_systems.password", "null": 0, "keys": {id_of(old): 2, id_of(key): 1}},
             {"column": "phone_systems.previous_webhook_password", "null": 3, "keys": {}},
             {"column": "phone_systems.webhook_password", "null": 2, "keys": {id_of(old): 1}},
+            {"column": "unreadable_deliveries.content", "null": 0, "keys": {}},
             {"column": "users.recovery_code_hashes", "null": 0, "keys": {}},
             {"column": "users.totp_secret", "null": 0, "keys": {}},
         ],

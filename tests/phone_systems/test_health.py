@@ -22,7 +22,8 @@ __all__ = ["hook"]
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 FORM = "application/x-www-form-urlencoded"
 OF_DELIVERIES = AuditEvent.action.startswith("delivery.")
-UNKNOWN = {"last_delivery_at": None, "last_refusal": None}
+NOTHING = {"records": 0, "refused": 0, "unreadable": 0}
+UNKNOWN = {"last_delivery_at": None, "last_refusal": None, "last_24_hours": NOTHING}
 
 
 def id_of(hook) -> UUID:

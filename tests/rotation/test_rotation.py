@@ -50,6 +50,7 @@ EMPTY = {
     "api_keys.token_hash",
     "audit_seals.content",
     "mails.content",
+    "unreadable_deliveries.content",
     "users.recovery_code_hashes",
     "users.totp_secret",
 }

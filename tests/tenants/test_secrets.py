@@ -105,6 +105,7 @@ def test_secrets_are_counted_by_kind_and_key_and_never_those_of_others(app, alic
         "phone_systems.password": 2,
         "phone_systems.webhook_password": 1,
         "phone_systems.previous_webhook_password": 0,
+        "unreadable_deliveries.content": 0,
     }
     assert found["secrets"] == 6
     assert {kind["label"] for kind in found["kinds"]} == set(secrets.LABELS.values())

@@ -16,6 +16,7 @@ from app.dashboard.connection_kinds import ConnectionForm, Kind
 from app.dashboard.connections import add_changes, creation, removal, stored
 from app.dashboard.forms import SecretField, VersionedForm, needed, note, time_zone_choices
 from app.dashboard.pages import form_route, page_query, page_with, pages_of
+from app.dashboard.unreadable_deliveries import add_unreadable_deliveries, newest_unreadable
 from app.database import now
 from app.encryption import EncryptionError
 from app.extensions import db
@@ -83,10 +84,12 @@ KIND: Final = Kind(
     changes=PhoneSystemChanges,
     name_of=lambda phone_system: phone_system.name,
     sent_to=lambda phone_system: phone_system.base_url or "no address yet",
-    after_deletion="What it delivers is refused from then on. Its call records stay. Its passwords are removed, and "
-    "its webhook URL is gone for good: added again, it gets another one.",
+    after_deletion="What it delivers is refused from then on. Its call records stay. Its passwords and what it "
+    "delivered that was not understood are removed, and its webhook URL is gone for good: added "
+    "again, it gets another one.",
 )
 add_changes(pages, KIND)
+add_unreadable_deliveries(pages, KIND)
 
 
 @pages.get("")
@@ -119,6 +122,8 @@ def show(id: UUID) -> ResponseReturnValue:
         kind=KIND,
         vendor=VENDORS[phone_system.vendor].LABEL,
         state=state,
+        lately=health.counts(db.session(), current_tenant_id(), id, moment - health.LATELY),
+        unreadable=newest_unreadable(id),
         needed=attention(phone_system, state, moment),
         used_at=set_up.password_used_at(phone_system),
         waiting=set_up.waiting(phone_system, moment) if is_waiting else None,
