@@ -13,6 +13,7 @@ CREDENTIALS: Final = {
     "access_token": ("an access token", '-H "Authorization: Bearer $TOKEN"'),
     "api_key": ("an API key", '-H "Authorization: Bearer $API_KEY"'),
     "refresh_token": ("a refresh token", '-H "Authorization: Bearer $REFRESH_TOKEN"'),
+    "webhook_signature": ("the signature that a Yeastar makes", '-H "X-Signature: $SIGNATURE"'),
     "webhook_credentials": ("the webhook credentials of the phone system", '-u "pbx:$WEBHOOK_PASSWORD"'),
 }
 

@@ -18,6 +18,7 @@ from app.dashboard.forms import SecretField, VersionedForm, needed, note, time_z
 from app.dashboard.pages import form_route, page_query, page_with, pages_of
 from app.database import now
 from app.encryption import EncryptionError
+from app.errors import Invalid
 from app.extensions import db
 from app.identity.access import current_membership, current_tenant_id, fresh
 from app.limits.budget import costs
@@ -59,7 +60,8 @@ class PhoneSystemForm(ConnectionForm):
     time_zone = SelectField("Time zone of its clock", choices=_time_zones, validate_choice=False)
     webhook_username = StringField(
         "User name for deliveries",
-        description=f"The phone system signs in to AudiaPro with it. If you leave it empty, it is {WEBHOOK_USERNAME}.",
+        description=f"The phone system signs in to AudiaPro with it. If you leave it empty, it is {WEBHOOK_USERNAME}. "
+        "A Yeastar has none: it makes a secret, which you are asked for once this is saved.",
     )
     base_url = StringField("Address", description="Such as https://pbx.example.com:8089.")
     username = StringField("User name")
@@ -72,6 +74,15 @@ class PhoneSystemForm(ConnectionForm):
 
 class RotationForm(VersionedForm):
     keep_previous_hours = RadioField("How long is the old password to work as well?", choices=GRACES, default="24")
+
+
+class SecretForm(VersionedForm):
+    """The same, where the phone system makes the secret."""
+
+    password = SecretField(
+        "Webhook secret", [needed()], description="As the phone system shows it. It is not shown again to anybody."
+    )
+    keep_previous_hours = RadioField("How long is the old secret to work as well?", choices=GRACES, default="24")
 
 
 KIND: Final = Kind(
@@ -135,7 +146,10 @@ def show_arrivals(id: UUID) -> ResponseReturnValue:
     waiting = set_up.waiting(phone_system, _since())
     label = VENDORS[phone_system.vendor].LABEL
     return render_template(
-        "dashboard/phone_systems/arrivals.html", phone_system=phone_system, vendor=label, waiting=waiting
+        "dashboard/phone_systems/arrivals.html",
+        phone_system=phone_system,
+        vendor=label,
+        waiting=waiting,
     )
 
 
@@ -144,18 +158,30 @@ def show_arrivals(id: UUID) -> ResponseReturnValue:
 @costs(10)
 def rotate_webhook_password(id: UUID) -> ResponseReturnValue:
     phone_system = KIND.get(id, to_change=request.method == "POST")
-    form = RotationForm(data={"version": phone_system.version})
+    is_pasted = set_up.is_pasted(phone_system)
+    form = (SecretForm if is_pasted else RotationForm)(data={"version": phone_system.version})
     if form.is_sent():
+        is_done, generated = False, None
         try:
-            generated = _rotated(phone_system, form)
+            is_done, generated = _rotated(phone_system, form)
         except EncryptionError:
             db.session.rollback()
             form.complain([{"field": "keep_previous_hours", "message": UNREADABLE}])
-            generated = None
+        except Invalid as invalid:
+            db.session.rollback()
+            form.complain(invalid.errors or ())
         phone_system = KIND.get(id)
         if generated is not None:
             return set_up.show_password(phone_system, generated, is_new=False)
-    return page_with(form, "dashboard/phone_systems/rotate.html", phone_system=phone_system)
+        if is_done:
+            note(f"The webhook secret of {phone_system.name} was saved.")
+            return redirect(url_for(".show", id=id, wait=1), 303)
+    return page_with(
+        form,
+        "dashboard/phone_systems/rotate.html",
+        phone_system=phone_system,
+        **set_up.instructions(phone_system),
+    )
 
 
 @form_route(pages, "/<uuid:id>/webhook-password/end-grace")
@@ -182,13 +208,17 @@ def remove_webhook_password(id: UUID) -> ResponseReturnValue:
 
 
 def _show_new(phone_system: PhoneSystem) -> ResponseReturnValue:
+    if set_up.is_pasted(phone_system):
+        note(f"{phone_system.name} was added. It delivers once its secret is here.")
+        return redirect(url_for(".rotate_webhook_password", id=phone_system.id), 303)
     return set_up.show_password(phone_system, phone_system.webhook_password, is_new=True)
 
 
-def _rotated(phone_system: PhoneSystem, form: RotationForm) -> str | None:
-    """The new password; None if there is none, and the form says why. Raises EncryptionError if the old one is to be
-    kept and cannot be read."""
+def _rotated(phone_system: PhoneSystem, form: RotationForm | SecretForm) -> tuple[bool, str | None]:
+    """Whether there is a new password, if not, the form says why; and what it is, if it was made up. Raises
+    EncryptionError if the old one is to be kept and cannot be read, and Invalid for one that was typed and is none."""
     generated = None
+    typed = form.text("password").strip() if isinstance(form, SecretForm) else None  # pasted with a blank, perhaps
 
     def rotate() -> None:
         nonlocal generated
@@ -196,13 +226,12 @@ def _rotated(phone_system: PhoneSystem, form: RotationForm) -> str | None:
             db.session(),
             current_tenant_id(),
             phone_system.id,
-            password=None,
+            password=typed,
             keep_previous=timedelta(hours=int(form.text("keep_previous_hours"))),
             version=form.sent_version(),
         )
 
-    stored(form, phone_system, rotate)
-    return generated
+    return stored(form, phone_system, rotate), generated
 
 
 def _since() -> datetime:
