@@ -135,3 +135,11 @@ def test_another_secret_is_entered_and_the_old_one_works_as_long_as_was_chosen(a
     assert "The old one works too" in page.text
     assert delivers(yeastar, SECRET)
     assert delivers(yeastar, NEW)
+
+
+@on_sqlite
+def test_who_changes_the_kind_on_a_page_is_told_that_the_password_is_gone(app, alice_visits, hook):
+    page = alice_visits.open(f"/phone-systems/{stored(app).id}/edit")
+    page = alice_visits.send(page, "Save", vendor="yeastar")
+    assert "Its webhook password was removed" in page.text
+    assert not stored(app).webhook_password_set

@@ -38,7 +38,10 @@ GRACES: Final = {
     "168": "7 days",
 }
 WITHOUT_API: Final = "Kept for signing in to the phone system later. Call records come without it."
-PASSWORD_SHOWN: Final = "Its webhook password was shown once: if you do not have it, make a new one here."
+PASSWORD_SHOWN: Final = "Its webhook password was shown once, if it has one: if you do not have it, set a new one here."
+PASSWORD_GONE: Final = (
+    "Its webhook password was removed, because this kind of phone system shows in another way who it is: set it anew."
+)
 UNREADABLE: Final = (
     "The old password cannot be read any more, so it cannot be kept. Choose “Not at all”: deliveries are refused until "
     "the phone system has the new one."
@@ -70,6 +73,9 @@ class PhoneSystemForm(ConnectionForm):
     def values(self, row: Any = None) -> dict[str, Any]:
         values = self.texts(*self.PLAIN)
         return {**values, "webhook_username": values["webhook_username"] or WEBHOOK_USERNAME}
+
+    def remark(self, changes: Mapping[str, Any]) -> str | None:
+        return PASSWORD_GONE if "webhook_password" in changes and changes["webhook_password"] is None else None
 
 
 class RotationForm(VersionedForm):

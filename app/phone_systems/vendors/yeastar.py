@@ -53,7 +53,7 @@ BODIES: Final = {
             "properties": {
                 "type": {"const": CALL_ENDED, "description": "Call End Details; no other event is taken"},
                 "sn": {"type": "string"},
-                "msg": {"type": ["string", "object"], "description": "The record, as JSON or as an object"},
+                "msg": {"anyOf": [{"type": "string"}, {"type": "object"}], "description": "The record, or its JSON"},
             },
         },
         EXAMPLE,
