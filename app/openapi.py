@@ -42,10 +42,16 @@ SECURITY_SCHEMES: Final = {
     "refresh_token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From `/api/login`"},
     "api_key": {"type": "http", "scheme": "bearer", "description": "`audiapro_…`, from `/api/api-keys`"},
     "webhook_credentials": {"type": "http", "scheme": "basic", "description": "Of the phone system in the path"},
+    "webhook_signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Signature",
+        "description": "Base64 of HMAC-SHA256 over the body, with the webhook secret of the phone system in the path",
+    },
 }
 SCHEMES_OF: Final[dict[access.Who | None, tuple[str, ...]]] = {
     access.with_refresh_token: ("refresh_token",),
-    access.phone_system: ("webhook_credentials",),
+    access.phone_system: ("webhook_credentials", "webhook_signature"),
     access.signed_in: ("access_token",),
     access.signed_in_owner_or_admin: ("access_token",),
     access.signed_in_owner: ("access_token",),

@@ -1,8 +1,10 @@
+import json
 import re
 from urllib.parse import urlencode
 
 import pytest
 
+from app.phone_systems.vendors.records import FORM, JSON
 from tests.calls.conftest import make_hook
 
 
@@ -54,7 +56,10 @@ def test_what_needs_a_token_says_so(spec):
     assert described["GET", "/api/phone-systems"]["security"] == [{"access_token": []}, {"api_key": []}]
     assert described["GET", "/api/calls"]["security"] == [{"access_token": []}, {"api_key": []}]
     assert described["GET", "/api/api-keys"]["security"] == [{"access_token": []}]
-    assert described["POST", "/hooks/{subdomain}/{phone_system_id}/cdr"]["security"] == [{"webhook_credentials": []}]
+    assert described["POST", "/hooks/{subdomain}/{phone_system_id}/cdr"]["security"] == [
+        {"webhook_credentials": []},
+        {"webhook_signature": []},
+    ]
     assert "security" not in described["POST", "/api/login"]
 
 
@@ -155,11 +160,11 @@ def test_what_the_examples_deliver_is_taken(app, alice, spec):
     for media_type, media in operation["requestBody"]["content"].items():
         for vendor, example in media["examples"].items():
             hook = make_hook(app, alice, vendor=vendor)
-            json_body = media_type == "application/json"
-            body = example["value"] if json_body else urlencode(example["value"]).encode()
-            answer = hook.deliver(body)
-            assert (answer.status_code, answer.json["new"]) == (201, 1)
-            assert hook.deliver(body).status_code == 200
+            value = example["value"]
+            body = {JSON: json.dumps, FORM: urlencode}.get(media_type, str)(value).encode()
+            answer = hook.deliver(body, content_type=media_type)
+            assert (answer.status_code, answer.json["new"]) == (201, 1), (vendor, media_type)
+            assert hook.deliver(body, content_type=media_type).status_code == 200
 
 
 def test_whatever_is_changed_has_a_version(spec):

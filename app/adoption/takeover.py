@@ -24,7 +24,7 @@ from app.adoption.sources import NotBlanked
 from app.audit import service as audit
 from app.encryption import EncryptionError
 from app.encryption.adoption import NotAdoptable
-from app.errors import MadeAlready, NotFound, Problem
+from app.errors import Invalid, MadeAlready, NotFound, Problem
 from app.identity.authentication import memberships_of
 from app.identity.users import canonical_email, find_user, get_tenant
 from app.integrations.service import Integrations
@@ -208,6 +208,8 @@ class _Owned:
             try:
                 self.integrations.create(self.run.session, tenant_id, values, row_id)
                 return
+            except Invalid as invalid:  # such as a secret that a phone system cannot have made
+                raise Refused(*((error["field"], error["message"]) for error in invalid.errors or ())) from None
             except MadeAlready:
                 if self._find(tenant_id, row_id) is not None:  # by another run, at this moment
                     return

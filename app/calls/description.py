@@ -6,39 +6,19 @@ from typing import Any, Final
 
 from app.phone_systems.vendors import VENDORS
 
-FIELDS: Final = {
-    "uniqueid": "Of the channel; with `start` and the channels it tells a record from every other one",
-    "start": "When the call began, by the phone system's clock: `2026-11-20 18:32:10`",
-    "answer": "When it was answered; empty if nobody did",
-    "end": "When it ended",
-    "duration": "Seconds from start to end",
-    "billsec": "Seconds from answer to end",
-    "disposition": "`ANSWERED`, `NO ANSWER`, `BUSY`, `FAILED` or `CONGESTION`; another one is taken as `other`",
-    "src": "Who called",
-    "dst": "Who was called",
-    "clid": 'The caller\'s name and number: `"Ada Lovelace" <+442071234567>`',
-    "channel": "The caller's channel",
-    "dstchannel": "The channel of who was called",
-    "lastapp": "The dialplan's last application; `Voicemail` tells a mailbox from a person",
-}
-_DELIVERY: Final = {
-    "type": "object",
-    "description": "Other fields are kept as `details`. In JSON a number may stand for a text.",
-    "required": ["uniqueid", "start", "duration", "billsec", "disposition"],
-    "maxProperties": 100,
-    "properties": {name: {"type": "string", "description": text} for name, text in FIELDS.items()},
-    "additionalProperties": True,
-}
+KNOWN_FIELDS: Final = frozenset[str]().union(*(vendor.FIELDS for vendor in VENDORS.values()))
 
 
 def request_body() -> dict[str, Any]:
-    """The OpenAPI Request Body Object of a delivery: each content type, with an example of each vendor that has it."""
+    """The OpenAPI Request Body Object of a delivery: each content type, as each vendor that has it fills it."""
     content: dict[str, Any] = {}
     for name, vendor in VENDORS.items():
-        for content_type in sorted(vendor.CONTENT_TYPES):
-            media = content.setdefault(content_type, {"schema": _DELIVERY, "examples": {}})
-            media["examples"][name] = {"summary": vendor.LABEL, "value": dict(vendor.EXAMPLE)}
-    return {"required": True, "description": "One call record, as the phone system writes it.", "content": content}
+        for content_type, body in sorted(vendor.BODIES.items()):
+            media = content.setdefault(content_type, {"schema": {"anyOf": []}, "examples": {}})
+            if body.schema not in media["schema"]["anyOf"]:
+                media["schema"]["anyOf"].append(dict(body.schema))
+            media["examples"][name] = {"summary": vendor.LABEL, "value": body.example}
+    return {"required": True, "description": "Call records, as the phone system writes them.", "content": content}
 
 
 def _stored(when: str, new: int) -> dict[str, Any]:

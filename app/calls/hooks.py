@@ -15,7 +15,7 @@ from app.audit.actors import Actor, act_as
 from app.audit.requests import refusal_is_recorded
 from app.audit.service import REFUSED, SUCCESS
 from app.calls import throttle
-from app.calls.description import FIELDS, RESPONSES, request_body
+from app.calls.description import KNOWN_FIELDS, RESPONSES, request_body
 from app.calls.service import store_records
 from app.errors import problem
 from app.extensions import db
@@ -25,11 +25,13 @@ from app.limits.counting import client_network
 from app.metrics.counted import NO_VENDOR, counted
 from app.phone_systems import unreadable
 from app.phone_systems.vendors import VENDORS, CallRecord, MalformedDelivery, UnreadableDelivery
+from app.phone_systems.vendors.authentication import Proof
 from app.phone_systems.webhook import Sender, WrongCredentials, authenticate
 from app.tenancy import enter_tenant_scope
 from app.web import read_beginning, read_body
 
 MAXIMUM_BODY_BYTES: Final = 64 * 1024
+SIGNATURE_HEADER: Final = "X-Signature"
 
 api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
 
@@ -37,8 +39,8 @@ api = APIBlueprint("hooks", __name__, url_prefix="/hooks", tag="Hooks")
 @api.post("/<subdomain>/<phone_system_id>/cdr")
 @api.doc(
     summary="Deliver call records",
-    description="As the phone system sends them, which signs in with its webhook user name and password. To deliver "
-    "again is safe: a record is stored once.",
+    description="As the phone system sends them, which signs in with its webhook user name and password, or signs what "
+    "it sends with its webhook secret, whichever its vendor does. To deliver again is safe: a record is stored once.",
     extensions={"requestBody": request_body()},
     responses=RESPONSES,
 )
@@ -104,7 +106,8 @@ def _count(vendor: str, outcome: str) -> None:
 def _reason(refusal: UnreadableDelivery) -> str:
     """The first thing that is wrong. A field that we do not know is not named: the name was delivered, too."""
     first = refusal.errors[0]
-    return f"{first['field'] if first['field'] in FIELDS else 'a field' if first['field'] else 'it'} {first['message']}"
+    named = first["field"] if first["field"] in KNOWN_FIELDS else "a field"
+    return f"{named if first['field'] else 'it'} {first['message']}"
 
 
 def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
@@ -113,8 +116,11 @@ def _sign_in(subdomain: str, phone_system_id: str) -> Sender:
     given = request.authorization
     basic = given if given is not None and given.type == "basic" else None
     username, password = (basic.username, basic.password) if basic is not None else (None, None)
+    signature = request.headers.get(SIGNATURE_HEADER)
+    # What is signed has to be read first, from whoever it comes: it may arrive slowly, so not in a transaction.
+    signed = read_body(MAXIMUM_BODY_BYTES) if signature is not None else b""
     try:
-        sender = authenticate(db.session(), subdomain, phone_system_id, username, password)
+        sender = authenticate(db.session(), subdomain, phone_system_id, Proof(username, password, signature, signed))
         db.session.commit()  # the body may arrive slowly: no transaction, on SQLite the write lock, waits for it
     except WrongCredentials as refusal:
         _count(NO_VENDOR, "refused")

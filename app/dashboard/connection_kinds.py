@@ -37,7 +37,7 @@ class ConnectionForm(EditForm, OnceForm):
         return self.texts(*self.PLAIN)
 
     def remark(self, changes: Mapping[str, Any]) -> str | None:
-        """What to know of what was typed, now that ``changes`` are stored."""
+        """What to know of what was typed, now that ``changes`` are stored; what went with them is None."""
         return None
 
 

@@ -84,4 +84,4 @@ class Edit:
         note(f"{self._kind.name_of(row)} was saved.")
         if any(notice.field == self._secret for notice in notices):
             warn(f"Its {self._kind.secret_label} was removed: enter one when you have it.")
-        warn_of(self._form.remark(changes))
+        warn_of(self._form.remark({**changes, **{notice.field: None for notice in notices}}))

@@ -14,17 +14,18 @@ from app.mail.delivery import delivery
 from app.phone_systems import arrivals, health
 from app.phone_systems.models import PhoneSystem
 from app.phone_systems.service import WEBHOOK_USERNAME
-from app.phone_systems.vendors import PASSWORD_HERE, VENDORS
+from app.phone_systems.vendors import PASSWORD_HERE, VENDORS, authentication_of
 
 LONGEST_WAIT: Final = timedelta(minutes=10)
 
 
 def instructions(phone_system: PhoneSystem, password: str = PASSWORD_HERE) -> Mapping[str, Any]:
-    """For templates: the webhook URL, what to do at the PBX, and what stands in place of a password there."""
+    """For templates: the webhook URL, what to do at the PBX, what stands in place of a password there, and whether it
+    goes the other way: the PBX makes it."""
     url = delivery().public_url + phone_system.webhook_path
     username = phone_system.webhook_username or WEBHOOK_USERNAME
     steps = VENDORS[phone_system.vendor].set_up(url, username, password)
-    return {"url": url, "set_up": steps, "password_here": PASSWORD_HERE}
+    return {"url": url, "set_up": steps, "password_here": PASSWORD_HERE, "is_pasted": is_pasted(phone_system)}
 
 
 def waiting(phone_system: PhoneSystem, since: datetime) -> Mapping[str, Any]:
@@ -40,12 +41,18 @@ def waiting(phone_system: PhoneSystem, since: datetime) -> Mapping[str, Any]:
     is_over = not is_done and now() > since + LONGEST_WAIT
     return {
         "record": record,
+        "is_pasted": is_pasted(phone_system),
         "refusal": state.refusal_after(record.received_at if record is not None else since),
         "in_grace": in_grace(phone_system),
         "used_at": used_at,
         "is_over": is_over,
         "again": None if is_done or is_over else since.isoformat(),
     }
+
+
+def is_pasted(phone_system: PhoneSystem) -> bool:
+    """Whether its webhook password is a secret that it makes itself."""
+    return authentication_of(phone_system.vendor).made_by_pbx
 
 
 def in_grace(phone_system: PhoneSystem) -> bool:

@@ -13,6 +13,7 @@ CREDENTIALS: Final = {
     "access_token": ("an access token", '-H "Authorization: Bearer $TOKEN"'),
     "api_key": ("an API key", '-H "Authorization: Bearer $API_KEY"'),
     "refresh_token": ("a refresh token", '-H "Authorization: Bearer $REFRESH_TOKEN"'),
+    "webhook_signature": ("the signature that a Yeastar makes", '-H "X-Signature: $SIGNATURE"'),
     "webhook_credentials": ("the webhook credentials of the phone system", '-u "pbx:$WEBHOOK_PASSWORD"'),
 }
 
@@ -119,9 +120,17 @@ def _parameter(parameter: Mapping[str, Any]) -> Field:
 
 def _bodies(described: Mapping[str, Any], schemas: Mapping[str, Any]) -> list[Body]:
     return [
-        Body(media_type, list(_fields(media["schema"], schemas)), _examples(media_type, media))
+        Body(media_type, _fields_of_any(media["schema"], schemas), _examples(media_type, media))
         for media_type, media in described.get("content", {}).items()
     ]
+
+
+def _fields_of_any(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> list[Field]:
+    """The fields of a body; of one that may be several things, those of each, and required is what every one does."""
+    bodies = [[*_fields(one, schemas)] for one in schema.get("anyOf", [schema])]
+    described = {field.name: field for body in reversed(bodies) for field in body}
+    required = [{field.name for field in body if field.required} for body in bodies]
+    return [field._replace(required=all(field.name in one for one in required)) for field in described.values()]
 
 
 def _examples(media_type: str, media: Mapping[str, Any]) -> list[Example]:
@@ -130,6 +139,8 @@ def _examples(media_type: str, media: Mapping[str, Any]) -> list[Example]:
 
 
 def _text(media_type: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
     return urlencode(value) if media_type == FORM else json.dumps(value, indent=2, ensure_ascii=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -41,6 +41,10 @@ def _without_colon(name: str) -> str:
 Vendor = Annotated[str, AfterValidator(_known_vendor), Field(json_schema_extra={"enum": list(VENDORS)})]
 BaseUrl = Annotated[PlainText, Field(json_schema_extra={"format": "uri"}), AfterValidator(base_url_of)]
 UserName = Annotated[PlainText, AfterValidator(_without_colon)]
+PASSWORD_IN: Final = (
+    "Signs the PBX in to us; generated if not given. A Yeastar makes it, 32 characters, and signs with it: if it is "
+    "not given, deliveries are refused until it is"
+)
 GeneratedPassword = Annotated[
     str | None,
     Field(
@@ -64,7 +68,7 @@ class PhoneSystemIn(Input):
     webhook_username: UserName | None = Field(
         None, examples=["pbx"], description="Signs the PBX in to us; `pbx` if not given"
     )
-    webhook_password: Secret | None = Field(None, description="Signs the PBX in to us; generated if not given")
+    webhook_password: Secret | None = Field(None, description=PASSWORD_IN)
     time_zone: TimeZone | None = Field(None, description="Of the PBX's clock; the tenant's if not given")
 
 
@@ -72,7 +76,9 @@ class PhoneSystemChanges(Changes, PhoneSystemIn):
     name: PlainText = not_required()
     vendor: Vendor = not_required(description="What kind of PBX it is")
     webhook_username: UserName | None = Field(None, examples=["pbx"], description="Signs the PBX in to us")
-    webhook_password: Secret | None = Field(None, description="Signs the PBX in to us; null refuses all deliveries")
+    webhook_password: Secret | None = Field(
+        None, description="Signs the PBX in to us, or is what it signs with; null refuses all deliveries"
+    )
 
 
 class PhoneSystemOut(VersionedRecord):
@@ -118,7 +124,9 @@ class PhoneSystemCreated(PhoneSystemWritten):
 
 
 class WebhookPasswordIn(Input):
-    password: Secret | None = Field(None, description="The new one; generated if not given")
+    password: Secret | None = Field(
+        None, description="The new one; generated if not given, but needed where the PBX makes it"
+    )
     keep_previous_hours: int = Field(
         24,
         strict=True,

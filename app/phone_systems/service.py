@@ -17,6 +17,7 @@ from app.database import now
 from app.errors import Invalid
 from app.integrations.service import Integrations, Notice
 from app.phone_systems.models import PhoneSystem
+from app.phone_systems.vendors import authentication_of
 
 WEBHOOK_USERNAME: Final = "pbx"
 LONGEST_GRACE: Final = timedelta(days=7)
@@ -28,17 +29,26 @@ class PhoneSystems(Integrations[PhoneSystem]):
     def create(
         self, session: Session, tenant_id: UUID, values: Mapping[str, Any], row_id: UUID | None = None
     ) -> PhoneSystem:
-        """A new phone system. Webhook credentials that are not among ``values`` are made up. The rest as above."""
-        return super().create(
-            session,
-            tenant_id,
-            {
-                **values,
-                "webhook_username": values.get("webhook_username") or WEBHOOK_USERNAME,
-                "webhook_password": values.get("webhook_password") or _make_password(),
-            },
-            row_id,
-        )
+        """A new phone system. Webhook credentials that are not among ``values`` are made up, but for the secret of one
+        that makes it up itself: that is brought later. The rest as above.
+
+        Raises :class:`~app.errors.Invalid` for a secret that the phone system cannot have made.
+        """
+        password, vendor = values.get("webhook_password"), values["vendor"]
+        _check_secret("webhook_password", vendor, password)
+        if not password and not authentication_of(vendor).made_by_pbx:
+            password = _make_password()
+        values = {**values, "webhook_username": values.get("webhook_username") or WEBHOOK_USERNAME}
+        return super().create(session, tenant_id, {**values, "webhook_password": password or None}, row_id)
+
+    def update(
+        self, session: Session, tenant_id: UUID, row_id: UUID, changes: Mapping[str, Any], version: int | None = None
+    ) -> tuple[PhoneSystem, list[Notice]]:
+        """As above. Raises :class:`~app.errors.Invalid` for a secret that the phone system cannot have made."""
+        if changes.get("webhook_password"):
+            row = self._get_to_change(session, tenant_id, row_id, version)
+            _check_secret("webhook_password", changes.get("vendor", row.vendor), changes["webhook_password"])
+        return super().update(session, tenant_id, row_id, changes, version)
 
     def rotate_webhook_password(
         self,
@@ -57,11 +67,13 @@ class PhoneSystems(Integrations[PhoneSystem]):
         used that yet, as when it was lost before it was entered, it is the one before, while that is accepted: then it
         stays, at least until when it would have, and the unused one is dropped.
 
-        password: the new one; without it one is made up, which is returned beside the row.
+        password: the new one; without it one is made up, which is returned beside the row. One that the phone system
+        makes up has to be brought.
         keep_previous: from 0 to 7 days; with 0 none but the new one is accepted.
         version: the one that the sender read, or None for whichever it is.
 
-        Raises :class:`~app.errors.NotFound`, :class:`~app.errors.Invalid` for another time, for another version
+        Raises :class:`~app.errors.NotFound`, :class:`~app.errors.Invalid` for another time, and for a secret that the
+        phone system cannot have made, for another version
         :class:`~app.errors.Conflict`, and :class:`~app.encryption.EncryptionError` when the password that is to be kept
         cannot be opened.
         """
@@ -69,6 +81,10 @@ class PhoneSystems(Integrations[PhoneSystem]):
             errors = [{"field": "keep_previous_hours", "message": "must be from 0 to 168"}]
             raise Invalid("The webhook password cannot be replaced.", errors)
         row = self._get_to_change(session, tenant_id, row_id, version)
+        if not password and authentication_of(row.vendor).made_by_pbx:
+            errors = [{"field": "password", "message": "is needed: this kind of phone system makes its secret itself"}]
+            raise Invalid("The webhook password cannot be replaced.", errors)
+        _check_secret("password", row.vendor, password)
         generated = None if password else _make_password()
         _keep_previous(row, keep_previous)
         values = {"webhook_password": password or generated}
@@ -99,13 +115,17 @@ class PhoneSystems(Integrations[PhoneSystem]):
         return {row.id: row.name for row in session.execute(wanted.order_by(PhoneSystem.name, PhoneSystem.id))}
 
     def removed_with(self, row: PhoneSystem, changes: Mapping[str, Any]) -> list[Notice]:
-        """Also the previous webhook password, once it has expired, or where the webhook password is changed without
-        being rotated: that is how one is ended that others know."""
+        """Also the webhook password, where the vendor is changed to one that authenticates in another way; and the
+        previous one, once it has expired, or where the webhook password is changed without being rotated: that is how
+        one is ended that others know."""
         notices = super().removed_with(row, changes)
+        is_another_way = authentication_of(changes.get("vendor", row.vendor)) is not authentication_of(row.vendor)
+        if is_another_way and "webhook_password" not in changes and row.webhook_password_set:
+            notices.append(Notice("webhook_password", "was removed, because vendor changed: set it again"))
         if row.previous_webhook_password_set:
             if row.previous_webhook_password_expires_at is None:
                 notices.append(Notice("previous_webhook_password", "was removed: it had expired"))
-            elif "webhook_password" in changes:
+            elif "webhook_password" in changes or is_another_way:
                 notices.append(Notice("previous_webhook_password", "was removed, because webhook_password changed"))
         return notices
 
@@ -123,6 +143,14 @@ def _keep_previous(row: PhoneSystem, keep_previous: timedelta) -> None:
     else:
         row.previous_webhook_password = row.webhook_password if keep_previous else None
         row.grace_ends_at = until
+
+
+def _check_secret(field: str, vendor: str, secret: str | None) -> None:
+    """Raises :class:`~app.errors.Invalid` for a secret that is none of a phone system that makes it up."""
+    length = authentication_of(vendor).secret_length
+    if secret and length is not None and len(secret) != length:
+        message = f"must be the {length} characters that the phone system shows as its secret"
+        raise Invalid("The request is not valid: see errors.", [{"field": field, "message": message}])
 
 
 def _make_password() -> str:

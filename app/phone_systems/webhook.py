@@ -1,9 +1,7 @@
-"""Who delivers: a phone system that signs in to its hook with the webhook credentials stored for it."""
+"""Who delivers: a phone system that shows, in the way of its vendor, that it has the webhook secret stored for it."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +19,8 @@ from app.encryption import sealed
 from app.encryption.keyring import Context
 from app.errors import Unauthenticated
 from app.phone_systems.models import PhoneSystem
+from app.phone_systems.vendors import authentication_of
+from app.phone_systems.vendors.authentication import ALL, Authentication, Proof
 from app.tenancy import system_scope, tenant_scope
 from app.tenants.models import Tenant
 
@@ -41,7 +41,7 @@ class WrongCredentials(Unauthenticated):
     headers = MappingProxyType({"WWW-Authenticate": 'Basic realm="AudiaPro"'})
 
     def __init__(self, phone_system_id: UUID | None, tenant_id: UUID | None) -> None:
-        super().__init__("The user name or the password is not right for this address.")
+        super().__init__("The user name, the password or the signature is not right for this address.")
         self.phone_system_id, self.tenant_id = phone_system_id, tenant_id
 
 
@@ -77,29 +77,25 @@ class _Stored(NamedTuple):
     grace_ends_at: datetime | None
 
 
-def authenticate(
-    session: Session, subdomain: str, phone_system_id: str, username: str | None, password: str | None
-) -> Sender:
-    """The phone system with that id, of the tenant with that subdomain, if these are its webhook credentials. While
-    a password that was rotated has not expired, it is accepted as well. The first time that the webhook password is
-    used, the phone system's row gets to know; the caller commits.
-
-    username, password: None where the delivery has none.
+def authenticate(session: Session, subdomain: str, phone_system_id: str, proof: Proof) -> Sender:
+    """The phone system with that id, of the tenant with that subdomain, if this proves, in the way of its vendor, that
+    it delivers. While a password that was rotated has not expired, it is accepted as well. The first time that the
+    webhook password is used, the phone system's row gets to know; the caller commits.
 
     Raises :class:`WrongCredentials` whatever is wrong, after the same work: neither the answer nor its time
-    shows whether a tenant or a phone system exists. Raises :class:`~app.encryption.EncryptionError` when the stored
-    password cannot be opened.
+    shows whether a tenant or a phone system exists, nor whose make it is. Raises
+    :class:`~app.encryption.EncryptionError` when the stored password cannot be opened.
     """
     found = _find(session, subdomain, phone_system_id)
-    has_credentials = found is not None and bool(found.webhook_username) and found.webhook_password is not None
-    known = found is not None and has_credentials and _same(username, found.webhook_username)
+    way = authentication_of(found.vendor if found is not None else "")
+    is_named = [(each is way) & each.names(proof, (found and found.webhook_username) or "") for each in ALL]
+    known = found is not None and found.webhook_password is not None and any(is_named)
     # Exactly two values are opened, whatever is wrong.
     stored = found if found is not None and known else _decoy()
     has_previous = stored.previous_webhook_password is not None and _is_ahead(stored.grace_ends_at)
-    is_current = _same(password, _open(stored, CURRENT))
-    is_previous = _same(password, _open(stored if has_previous else _decoy(), PREVIOUS)) & has_previous
-    matches = _same(username, stored.webhook_username) & (is_current | is_previous)
-    if not (matches and has_credentials and username and password):
+    is_current = _proves(way, proof, _open(stored, CURRENT))
+    is_previous = _proves(way, proof, _open(stored if has_previous else _decoy(), PREVIOUS)) & has_previous
+    if not (known and (is_current | is_previous)):
         raise WrongCredentials(found and found.id, found and found.tenant_id)
     used = CURRENT if is_current else PREVIOUS
     if is_current and stored.webhook_password_used_at is None:
@@ -113,6 +109,12 @@ def authenticate(
         f"phone_systems.{used}",
         getattr(stored, f"{used}_changed_at"),
     )
+
+
+def _proves(way: Authentication, proof: Proof, secret: str) -> bool:
+    """Every way is tried, and one counts: the work depends on what was sent alone."""
+    results = [(each is way) & each.proves(proof, secret) for each in ALL]
+    return any(results)
 
 
 def _note_first_use(session: Session, stored: _Stored) -> None:
@@ -186,12 +188,3 @@ def _decoy() -> _Stored:
         )
     decoy: _Stored = current_app.extensions["webhook_decoy"]
     return decoy
-
-
-def _same(given: str | None, stored: str | None) -> bool:
-    """In a time that depends on neither: of both only the digests are compared, which have one length."""
-    return hmac.compare_digest(_digest(given or ""), _digest(stored or ""))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

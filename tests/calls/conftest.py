@@ -1,5 +1,6 @@
 """A phone system of Alice's, and what it delivers."""
 
+import hmac
 import json
 from base64 import b64encode
 from collections.abc import Sequence
@@ -18,11 +19,12 @@ from app.calls.models import Call
 from app.calls.service import Stored, store_records
 from app.extensions import db
 from app.phone_systems.service import phone_systems
-from app.phone_systems.vendors import CallRecord
+from app.phone_systems.vendors import CallRecord, authentication_of
 from tests.conftest import Person, in_database
 from tests.data import captured_body
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SECRET = "0123456789abcdefABCDEF0123456789"  # as a Yeastar would make one
 RECORD = CallRecord(
     record_key="0",
     linked_id="1",
@@ -47,6 +49,7 @@ class Hook:
     path: str
     username: str
     password: str
+    signs: bool = False
 
     @property
     def phone_system_id(self) -> UUID:
@@ -65,10 +68,12 @@ class Hook:
         if isinstance(body, dict):
             body, content_type = json.dumps(body).encode(), "application/json"
         headers = dict(options.pop("headers", {}))
+        data = captured_body("asterisk/answered.http") if body is None else body
+        if self.signs and credentials is not None:
+            headers["X-Signature"], credentials = sign(data, credentials[1] or self.password), None
         if credentials is not None:
             username, password = credentials
             headers["Authorization"] = basic(username or self.username, password or self.password)
-        data = captured_body("asterisk/answered.http") if body is None else body
         client: FlaskClient = self.app.test_client()
         return client.post(path or self.path, data=data, headers=headers, content_type=content_type, **options)
 
@@ -93,6 +98,10 @@ def store_legs(app: APIFlask, hook: Hook, owner: Person, *legs: dict[str, Any]) 
     return [str(call_id) for call_id in store(app, hook, found, owner).ids]
 
 
+def sign(body: bytes, secret: str) -> str:
+    return b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
+
+
 def basic(username: str, password: str) -> str:
     return "Basic " + b64encode(f"{username}:{password}".encode()).decode()
 
@@ -100,10 +109,12 @@ def basic(username: str, password: str) -> str:
 def make_hook(app: APIFlask, owner: Person, **attributes: Any) -> Hook:
     with in_database(app):
         values = {"name": "HQ", "vendor": "asterisk", "time_zone": "Europe/Paris"} | attributes
+        signs = authentication_of(values["vendor"]).made_by_pbx
+        if signs:
+            values = {"webhook_password": SECRET} | values
         phone_system = phone_systems.create(db.session(), owner.tenant_id, values)
-        return Hook(
-            app, phone_system.webhook_path, phone_system.webhook_username or "", phone_system.webhook_password or ""
-        )
+        username, password = phone_system.webhook_username or "", phone_system.webhook_password or ""
+        return Hook(app, phone_system.webhook_path, username, password, signs)
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
 """Deliveries over HTTP: who is let in, what is stored, what is refused."""
 
+import hmac
+import json
 import logging
 import re
+from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from io import BytesIO
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,10 +21,11 @@ from app.encryption.keyring import Keyring, MasterKey
 from app.extensions import db
 from app.limits.limit import Limit
 from app.phone_systems.models import PhoneSystem
+from app.phone_systems.vendors import VENDORS
 from app.tenants import service as tenants
-from tests.calls.conftest import basic, make_hook
+from tests.calls.conftest import SECRET, basic, make_hook, sign
 from tests.conftest import in_database
-from tests.data import captured_body, captured_request
+from tests.data import captured_body, captured_events, captured_request
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -43,6 +48,40 @@ def test_a_grandstream_delivers_json(app, alice):
     assert hook.deliver(fields).status_code == 201
     (call,) = hook.stored()
     assert (call.started_at, call.disposition) == (datetime(2026, 7, 1, 12, tzinfo=UTC), "no_answer")
+
+
+YEASTAR = json.dumps(dict(VENDORS["yeastar"].BODIES["application/json"].example)).encode()
+
+
+def test_a_yeastar_signs_what_it_delivers(app, alice):
+    hook = make_hook(app, alice, vendor="yeastar", webhook_password=SECRET)
+    headers = {"X-Signature": sign(YEASTAR, SECRET)}
+    answers = [
+        app.test_client().post(hook.path, data=YEASTAR, headers=headers, content_type="application/json")
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 200]
+    (call,) = hook.stored()
+    assert (call.source, call.disposition) == ("+442071234567", "answered")
+
+
+def test_a_freeswitch_delivers_in_each_form_with_its_own_query(app, alice):
+    hook = make_hook(app, alice, vendor="freeswitch")
+    for content_type, body in VENDORS["freeswitch"].BODIES.items():
+        data = {FORM: urlencode, "application/json": json.dumps}.get(content_type, str)(body.example).encode()
+        answer = hook.deliver(data, path=f"{hook.path}?uuid=2f6b2a0c", content_type=content_type)
+        assert answer.status_code in (200, 201)
+    assert len(hook.stored()) == 1
+
+
+def test_several_records_are_stored_in_one_go(hook):
+    events = captured_events("asterisk/ami-cdr-events.txt")
+    body = json.dumps(events).encode()
+    answer = hook.deliver(body, content_type="application/json")
+    assert (answer.status_code, answer.json["new"], len(answer.json["ids"])) == (201, 4, 4)
+    broken = json.dumps([*events, {}]).encode()
+    assert hook.deliver(broken, content_type="application/json").status_code == 422
+    assert hook.deliver(body, content_type="application/json").json == answer.json | {"new": 0}
 
 
 def test_times_are_those_of_the_phone_system_or_else_of_its_tenant(app, alice):
@@ -104,6 +143,67 @@ def test_everybody_without_the_right_credentials_gets_the_same_answer(app, hook,
     assert answers[0].headers["WWW-Authenticate"] == 'Basic realm="AudiaPro"'
     assert answers[0].content_type == "application/problem+json"
     assert hook.stored() == []
+
+
+def test_everybody_without_the_right_signature_gets_the_same_answer(app, alice, hook):
+    yeastar = make_hook(app, alice, vendor="yeastar")
+    right = sign(YEASTAR, yeastar.password)
+    other = make_hook(app, alice, vendor="yeastar", webhook_password=SECRET[::-1])
+
+    def deliver(path=yeastar.path, signature=right, body=YEASTAR, **headers):
+        headers = {name: value for name, value in {"X-Signature": signature, **headers}.items() if value is not None}
+        return app.test_client().post(path, data=body, headers=headers, content_type="application/json")
+
+    answers = [
+        deliver(signature=None),
+        deliver(signature=""),
+        deliver(signature="cödé"),
+        deliver(signature=right.lower()),
+        deliver(signature=right[:-1]),
+        deliver(signature=bytes.hex(b64decode(right))),
+        deliver(signature=sign(YEASTAR, "")),
+        deliver(signature=sign(YEASTAR, "\0" * 24)),
+        deliver(signature=None, Authorization=basic("pbx", yeastar.password)),
+        deliver(body=YEASTAR + b" "),
+        deliver(body=b""),
+        deliver(path=other.path),
+        deliver(path=hook.path, signature=sign(YEASTAR, hook.password)),
+        deliver(path=f"/hooks/acme/{uuid4()}/cdr", signature=sign(YEASTAR, "\0" * 24)),
+        deliver(path="/hooks/unknown/x/cdr"),
+    ]
+    seen = {
+        (answer.status_code, str(without_request_id(answer.json)), tuple(sorted(answer.headers))) for answer in answers
+    }
+    assert len(seen) == 1, seen
+    assert answers[0].status_code == 401
+    assert yeastar.stored() == []
+    assert deliver().status_code == 201
+
+
+def test_a_signed_body_that_is_too_large_is_not_read_to_its_end(app, alice):
+    yeastar = make_hook(app, alice, vendor="yeastar")
+    for path in (yeastar.path, f"/hooks/acme/{uuid4()}/cdr"):
+        answer = yeastar.deliver(b"x" * 70_000, path=path, content_type="application/json")
+        assert answer.status_code == 413
+
+
+def test_an_unknown_phone_system_costs_a_signature_as_much(app, alice, hook, monkeypatch):
+    """Counted, not timed: queries, values opened, and signatures made."""
+    yeastar = make_hook(app, alice, vendor="yeastar")
+    done = []
+    opened, made = sealed.open, hmac.digest
+    monkeypatch.setattr(sealed, "open", lambda *arguments: done.append("open") or opened(*arguments))
+    with in_database(app):
+        event.listen(db.engine, "before_cursor_execute", lambda *arguments: done.append(arguments[2][:6]))
+    headers = {"X-Signature": sign(YEASTAR, "wrong")}
+    monkeypatch.setattr("hmac.digest", lambda *arguments: done.append("sign") or made(*arguments))
+    work = []
+    for path in ("/hooks/acme/x/cdr", yeastar.path, hook.path, f"/hooks/unknown/{uuid4()}/cdr", yeastar.path):
+        done.clear()
+        assert app.test_client().post(path, data=YEASTAR, headers=headers).status_code == 401
+        work.append(sorted(done))
+    assert work == [work[0]] * 5
+    assert (work[0].count("open"), work[0].count("SELECT"), work[0].count("sign")) == (2, 1, 2)
 
 
 def test_the_phone_systems_of_a_suspended_tenant_are_refused_until_that_is_undone(app, hook):

@@ -397,7 +397,7 @@ def test_an_edit_changes_what_was_typed_and_nothing_else(app, alice_visits, hook
             {"time_zone": "Mars/Base"},
             {"time_zone": "This must be the name of an IANA time zone, such as Europe/Berlin."},
         ),
-        ({"vendor": "x"}, {"vendor": "This must be one of asterisk, grandstream."}),
+        ({"vendor": "x"}, {"vendor": "This must be one of asterisk, freeswitch, grandstream, yeastar."}),
     ],
 )
 def test_what_is_wrong_is_said_beside_the_field_and_the_rest_stays(app, alice_visits, hook, fields, wrong):

@@ -16,3 +16,10 @@ def captured_request(name: str) -> tuple[dict[str, str], bytes]:
 
 def captured_body(name: str) -> bytes:
     return captured_request(name)[1]
+
+
+def captured_events(name: str) -> list[dict[str, str]]:
+    """The events of a captured manager session, each as its fields."""
+    blocks = re.split(r"\r?\n\r?\n", (FOLDER / name).read_text().strip())
+    lines = [[line.partition(":") for line in block.splitlines()] for block in blocks]
+    return [{field: value.strip() for field, _, value in block} for block in lines]

@@ -19,6 +19,7 @@ from app.dashboard.pages import form_route, page_query, page_with, pages_of
 from app.dashboard.unreadable_deliveries import add_unreadable_deliveries, newest_unreadable
 from app.database import now
 from app.encryption import EncryptionError
+from app.errors import Invalid
 from app.extensions import db
 from app.identity.access import current_membership, current_tenant_id, fresh
 from app.limits.budget import costs
@@ -38,7 +39,10 @@ GRACES: Final = {
     "168": "7 days",
 }
 WITHOUT_API: Final = "Kept for signing in to the phone system later. Call records come without it."
-PASSWORD_SHOWN: Final = "Its webhook password was shown once: if you do not have it, make a new one here."
+PASSWORD_SHOWN: Final = "Its webhook password was shown once, if it has one: if you do not have it, set a new one here."
+PASSWORD_GONE: Final = (
+    "Its webhook password was removed, because this kind of phone system shows in another way who it is: set it anew."
+)
 UNREADABLE: Final = (
     "The old password cannot be read any more, so it cannot be kept. Choose “Not at all”: deliveries are refused until "
     "the phone system has the new one."
@@ -60,7 +64,8 @@ class PhoneSystemForm(ConnectionForm):
     time_zone = SelectField("Time zone of its clock", choices=_time_zones, validate_choice=False)
     webhook_username = StringField(
         "User name for deliveries",
-        description=f"The phone system signs in to AudiaPro with it. If you leave it empty, it is {WEBHOOK_USERNAME}.",
+        description=f"The phone system signs in to AudiaPro with it. If you leave it empty, it is {WEBHOOK_USERNAME}. "
+        "A Yeastar has none: it makes a secret, which you are asked for once this is saved.",
     )
     base_url = StringField("Address", description="Such as https://pbx.example.com:8089.")
     username = StringField("User name")
@@ -70,9 +75,21 @@ class PhoneSystemForm(ConnectionForm):
         values = self.texts(*self.PLAIN)
         return {**values, "webhook_username": values["webhook_username"] or WEBHOOK_USERNAME}
 
+    def remark(self, changes: Mapping[str, Any]) -> str | None:
+        return PASSWORD_GONE if "webhook_password" in changes and changes["webhook_password"] is None else None
+
 
 class RotationForm(VersionedForm):
     keep_previous_hours = RadioField("How long is the old password to work as well?", choices=GRACES, default="24")
+
+
+class SecretForm(VersionedForm):
+    """The same, where the phone system makes the secret."""
+
+    password = SecretField(
+        "Webhook secret", [needed()], description="As the phone system shows it. It is not shown again to anybody."
+    )
+    keep_previous_hours = RadioField("How long is the old secret to work as well?", choices=GRACES, default="24")
 
 
 KIND: Final = Kind(
@@ -140,7 +157,10 @@ def show_arrivals(id: UUID) -> ResponseReturnValue:
     waiting = set_up.waiting(phone_system, _since())
     label = VENDORS[phone_system.vendor].LABEL
     return render_template(
-        "dashboard/phone_systems/arrivals.html", phone_system=phone_system, vendor=label, waiting=waiting
+        "dashboard/phone_systems/arrivals.html",
+        phone_system=phone_system,
+        vendor=label,
+        waiting=waiting,
     )
 
 
@@ -149,18 +169,30 @@ def show_arrivals(id: UUID) -> ResponseReturnValue:
 @costs(10)
 def rotate_webhook_password(id: UUID) -> ResponseReturnValue:
     phone_system = KIND.get(id, to_change=request.method == "POST")
-    form = RotationForm(data={"version": phone_system.version})
+    is_pasted = set_up.is_pasted(phone_system)
+    form = (SecretForm if is_pasted else RotationForm)(data={"version": phone_system.version})
     if form.is_sent():
+        is_done, generated = False, None
         try:
-            generated = _rotated(phone_system, form)
+            is_done, generated = _rotated(phone_system, form)
         except EncryptionError:
             db.session.rollback()
             form.complain([{"field": "keep_previous_hours", "message": UNREADABLE}])
-            generated = None
+        except Invalid as invalid:
+            db.session.rollback()
+            form.complain(invalid.errors or ())
         phone_system = KIND.get(id)
         if generated is not None:
             return set_up.show_password(phone_system, generated, is_new=False)
-    return page_with(form, "dashboard/phone_systems/rotate.html", phone_system=phone_system)
+        if is_done:
+            note(f"The webhook secret of {phone_system.name} was saved.")
+            return redirect(url_for(".show", id=id, wait=1), 303)
+    return page_with(
+        form,
+        "dashboard/phone_systems/rotate.html",
+        phone_system=phone_system,
+        **set_up.instructions(phone_system),
+    )
 
 
 @form_route(pages, "/<uuid:id>/webhook-password/end-grace")
@@ -187,13 +219,17 @@ def remove_webhook_password(id: UUID) -> ResponseReturnValue:
 
 
 def _show_new(phone_system: PhoneSystem) -> ResponseReturnValue:
+    if set_up.is_pasted(phone_system):
+        note(f"{phone_system.name} was added. It delivers once its secret is here.")
+        return redirect(url_for(".rotate_webhook_password", id=phone_system.id), 303)
     return set_up.show_password(phone_system, phone_system.webhook_password, is_new=True)
 
 
-def _rotated(phone_system: PhoneSystem, form: RotationForm) -> str | None:
-    """The new password; None if there is none, and the form says why. Raises EncryptionError if the old one is to be
-    kept and cannot be read."""
+def _rotated(phone_system: PhoneSystem, form: RotationForm | SecretForm) -> tuple[bool, str | None]:
+    """Whether there is a new password, if not, the form says why; and what it is, if it was made up. Raises
+    EncryptionError if the old one is to be kept and cannot be read, and Invalid for one that was typed and is none."""
     generated = None
+    typed = form.text("password").strip() if isinstance(form, SecretForm) else None  # pasted with a blank, perhaps
 
     def rotate() -> None:
         nonlocal generated
@@ -201,13 +237,12 @@ def _rotated(phone_system: PhoneSystem, form: RotationForm) -> str | None:
             db.session(),
             current_tenant_id(),
             phone_system.id,
-            password=None,
+            password=typed,
             keep_previous=timedelta(hours=int(form.text("keep_previous_hours"))),
             version=form.sent_version(),
         )
 
-    stored(form, phone_system, rotate)
-    return generated
+    return stored(form, phone_system, rotate), generated
 
 
 def _since() -> datetime:

@@ -10,11 +10,22 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
-from app.phone_systems.vendors import asterisk, grandstream
+from app.phone_systems.vendors import asterisk, freeswitch, grandstream, yeastar
+from app.phone_systems.vendors.authentication import BASIC, Authentication
+from app.phone_systems.vendors.described import Body
 from app.phone_systems.vendors.records import CallRecord, MalformedDelivery, UnreadableDelivery
 from app.phone_systems.vendors.set_up import PASSWORD_HERE, SetUp
 
-__all__ = ["PASSWORD_HERE", "VENDORS", "CallRecord", "MalformedDelivery", "SetUp", "UnreadableDelivery", "Vendor"]
+__all__ = [
+    "PASSWORD_HERE",
+    "VENDORS",
+    "CallRecord",
+    "MalformedDelivery",
+    "SetUp",
+    "UnreadableDelivery",
+    "Vendor",
+    "authentication_of",
+]
 
 
 class Vendor(Protocol):
@@ -29,8 +40,16 @@ class Vendor(Protocol):
         """The media types of its deliveries, lower-case and without parameters."""
 
     @property
-    def EXAMPLE(self) -> Mapping[str, str]:
-        """The fields of a delivery with one record, for the API's description."""
+    def AUTHENTICATION(self) -> Authentication:
+        """How it shows that a delivery is its own."""
+
+    @property
+    def BODIES(self) -> Mapping[str, Body]:
+        """What a delivery of each of its media types looks like, for the API's description."""
+
+    @property
+    def FIELDS(self) -> frozenset[str]:
+        """The names of fields that what is wrong with a delivery may be said of."""
 
     def parse(self, content_type: str, body: bytes, time_zone: ZoneInfo) -> list[CallRecord]:
         """The call records in a delivery, one or more.
@@ -40,10 +59,18 @@ class Vendor(Protocol):
         """
 
     def set_up(self, url: str, username: str, password: str = PASSWORD_HERE) -> SetUp:
-        """How people make such a PBX deliver to ``url`` with these credentials."""
+        """How people make such a PBX deliver to ``url`` with these credentials. Where the PBX makes its secret itself,
+        neither is used."""
 
 
 VENDORS: Final[Mapping[str, Vendor]] = {
     "asterisk": asterisk,
+    "freeswitch": freeswitch,
     "grandstream": grandstream,
+    "yeastar": yeastar,
 }
+
+
+def authentication_of(vendor: str) -> Authentication:
+    """How phone systems of that vendor show that a delivery is their own; as most do where there is none such."""
+    return VENDORS[vendor].AUTHENTICATION if vendor in VENDORS else BASIC

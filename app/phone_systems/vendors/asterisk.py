@@ -4,6 +4,9 @@ Asterisk has no CDR backend that speaks HTTP: a hangup handler posts the fields 
 form or as a JSON object (https://docs.asterisk.org, "CDR" among the dialplan functions). Values are text as the
 dialplan shows it: times are local and without a zone, an empty ``answer`` means that nobody answered.
 
+A forwarder that listens to the manager interface (AMI) may deliver the fields of its event ``Cdr`` under the names that
+they have there (``UniqueID``, ``StartTime`` …), and several records at once, as a JSON array.
+
 What tells records apart: a channel can have several (a call that is forked or transferred), all with its ``uniqueid``.
 So it takes ``uniqueid``, ``start``, ``channel`` and ``dstchannel`` together; ``linkedid`` ties the legs of a call.
 """
@@ -11,15 +14,18 @@ So it takes ``uniqueid``, ``start``, ``channel`` and ``dstchannel`` together; ``
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from app.phone_systems.vendors.records import FORM, JSON, CallRecord, asterisk_record, decode
+from app.phone_systems.vendors import authentication
+from app.phone_systems.vendors.described import ASTERISK_FIELDS, ASTERISK_RECORD, Body, several
+from app.phone_systems.vendors.records import FORM, JSON, CallRecord, asterisk_record, decode, read_each
 from app.phone_systems.vendors.set_up import PASSWORD_HERE, Entry, SetUp, Step
 
 LABEL: Final = "Asterisk / FreePBX"
-CONTENT_TYPES: Final = frozenset({FORM, JSON})
+AUTHENTICATION: Final = authentication.BASIC
 EXAMPLE: Final = {
     "src": "+442071234567",
     "dst": "100",
@@ -36,12 +42,53 @@ EXAMPLE: Final = {
     "uniqueid": "1795199530.7",
     "linkedid": "1795199530.7",
 }
+BODIES: Final = {
+    FORM: Body(ASTERISK_RECORD, EXAMPLE),
+    JSON: Body({"anyOf": [ASTERISK_RECORD, several(ASTERISK_RECORD)]}, EXAMPLE),
+}
+CONTENT_TYPES: Final = frozenset(BODIES)
+FIELDS: Final = frozenset(ASTERISK_FIELDS)
 IDENTITY: Final = ("uniqueid", "start", "channel", "dstchannel")
 
 
 def parse(content_type: str, body: bytes, time_zone: ZoneInfo) -> list[CallRecord]:
-    """The one record of a delivery. Raises :class:`~records.UnreadableDelivery`."""
-    return [asterisk_record(decode(content_type, body), time_zone, identity=IDENTITY, linked_by="linkedid")]
+    """The record of a delivery, or the records of an array. Raises :class:`~records.UnreadableDelivery`."""
+
+    def read(fields: Mapping[str, Any]) -> CallRecord:
+        return asterisk_record(_as_cdr(fields), time_zone, identity=IDENTITY, linked_by="linkedid")
+
+    return read_each(decode(content_type, body), read)
+
+
+_OF_AMI: Final = {
+    "AccountCode": "accountcode",
+    "Source": "src",
+    "Destination": "dst",
+    "DestinationContext": "dcontext",
+    "CallerID": "clid",
+    "Channel": "channel",
+    "DestinationChannel": "dstchannel",
+    "LastApplication": "lastapp",
+    "LastData": "lastdata",
+    "StartTime": "start",
+    "AnswerTime": "answer",
+    "EndTime": "end",
+    "Duration": "duration",
+    "BillableSeconds": "billsec",
+    "Disposition": "disposition",
+    "AMAFlags": "amaflags",
+    "UniqueID": "uniqueid",
+    "UserField": "userfield",
+    "LinkedID": "linkedid",  # only where cdr_manager.conf maps it
+}
+_ENVELOPE: Final = frozenset({"Event", "Privilege"})
+
+
+def _as_cdr(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields under the names of ``CDR(...)``, whichever of both they have."""
+    if "UniqueID" not in fields or any(name in fields for name in _OF_AMI.values()):
+        return fields
+    return {_OF_AMI.get(name, name): value for name, value in fields.items() if name not in _ENVELOPE}
 
 
 def set_up(url: str, username: str, password: str = PASSWORD_HERE) -> SetUp:

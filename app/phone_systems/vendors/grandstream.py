@@ -1,6 +1,7 @@
 """Grandstream UCM: "CDR Real-Time Output" with JSON as its format.
 
-A delivery is one object with the fields of the UCM's CDR API (UCM6xxx CDR and REC API Guide), which are Asterisk's and
+A delivery is one object, an array of them, or an object with such an array as ``cdr``, as the UCM's CDR API answers.
+A record has the fields of the UCM's CDR API (UCM6xxx CDR and REC API Guide), which are Asterisk's and
 some more: ``AcctId``, the number of the record in the UCM's own database; ``channel_ext``, ``dstchannel_ext``,
 ``service``; with newer firmware ``session``, ``caller_name``, ``recordfiles``, ``src_trunk_name``, ``dst_trunk_name``.
 Values are text; newer firmware sends some as numbers. Times are local and without a zone.
@@ -11,14 +12,17 @@ and the channels for firmware that sends no ``AcctId``. ``session`` ties the leg
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from app.phone_systems.vendors.records import JSON, CallRecord, asterisk_record, decode
+from app.phone_systems.vendors import authentication
+from app.phone_systems.vendors.described import ASTERISK_FIELDS, ASTERISK_RECORD, Body, several
+from app.phone_systems.vendors.records import JSON, CallRecord, asterisk_record, decode, read_each
 from app.phone_systems.vendors.set_up import PASSWORD_HERE, Entry, SetUp, Step, host_and_path, port_of
 
 LABEL: Final = "Grandstream UCM"
-CONTENT_TYPES: Final = frozenset({JSON})
+AUTHENTICATION: Final = authentication.BASIC
 EXAMPLE: Final = {
     "AcctId": "62",
     "src": "5300",
@@ -38,15 +42,33 @@ EXAMPLE: Final = {
     "uniqueid": "1795199530.9",
     "session": "1795199530-9",
 }
+_SEVERAL: Final = several(ASTERISK_RECORD)
+BODIES: Final = {
+    JSON: Body(
+        {
+            "anyOf": [
+                ASTERISK_RECORD,
+                _SEVERAL,
+                {"type": "object", "required": ["cdr"], "properties": {"cdr": _SEVERAL}},
+            ]
+        },
+        EXAMPLE,
+    )
+}
+CONTENT_TYPES: Final = frozenset(BODIES)
+FIELDS: Final = frozenset({*ASTERISK_FIELDS, "AcctId", "session", "caller_name"})
 IDENTITY: Final = ("AcctId", "uniqueid", "start", "channel", "dstchannel")
 
 
 def parse(content_type: str, body: bytes, time_zone: ZoneInfo) -> list[CallRecord]:
-    """The one record of a delivery. Raises :class:`~records.UnreadableDelivery`."""
-    record = asterisk_record(
-        decode(content_type, body), time_zone, identity=IDENTITY, linked_by="session", caller_name="caller_name"
-    )
-    return [record]
+    """The record of a delivery, or its records. Raises :class:`~records.UnreadableDelivery`."""
+
+    def read(fields: Mapping[str, Any]) -> CallRecord:
+        return asterisk_record(fields, time_zone, identity=IDENTITY, linked_by="session", caller_name="caller_name")
+
+    delivered = decode(content_type, body)
+    records = delivered.get("cdr") if isinstance(delivered, dict) else None
+    return read_each(records if isinstance(records, list) else delivered, read)
 
 
 def set_up(url: str, username: str, password: str = PASSWORD_HERE) -> SetUp:

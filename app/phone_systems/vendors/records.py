@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
@@ -18,6 +18,8 @@ from app.phone_systems.vendors.local_time import Moments, read_local_time, resol
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 
+MAXIMUM_RECORDS: Final = 500  # of one delivery
+MAXIMUM_FAULTS: Final = 20  # of a delivery with several records that are told
 MAXIMUM_FIELDS: Final = 100
 MAXIMUM_TEXT: Final = 255  # characters of a field that becomes a column; Asterisk's own are 80, a unique id 150
 MAXIMUM_DETAIL: Final = 4096  # characters of any other field
@@ -26,6 +28,7 @@ MAXIMUM_SECONDS: Final = 31 * 24 * 3600  # no call takes longer than a month; fa
 # NUL, which PostgreSQL cannot store, every other control character, and halves of surrogate pairs, which are no text.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
+_LAST_SECOND: Final = int(datetime(2199, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 _DISPOSITIONS: Final = {
     "ANSWERED": "answered",
@@ -132,6 +135,24 @@ class Fields:
             self._wrong(name, "is missing")
         return found
 
+    def epoch(self, name: str, *, required: bool = False) -> datetime | None:
+        """A time in seconds since 1970, aware, up to 2199. Empty, or 0, is None."""
+        text = self.text(name, required=required)
+        if text and not (_NUMBER.fullmatch(text) and int(text) <= _LAST_SECOND):
+            self._wrong(name, "is not a time in seconds since 1970")
+            return None
+        if required and text and int(text) == 0:
+            self._wrong(name, "is missing")
+        return datetime.fromtimestamp(int(text), UTC) if text and int(text) else None
+
+    def talk_within(self, duration: str, talk: str) -> tuple[int, int]:
+        """Two whole numbers of seconds, the second of them a part of the first."""
+        whole, part = self.seconds(duration), self.seconds(talk)
+        # A PBX may round the time of talk up and that of the call down.
+        if part > whole + 1 and not self.problems:
+            self._wrong(talk, f"is more than {duration}")
+        return whole, part
+
     def others(self, but: frozenset[str]) -> dict[str, str]:
         """All fields that are not empty, without those named."""
         return {name: text for name, text in self._texts.items() if text and name not in but}
@@ -140,22 +161,50 @@ class Fields:
         self.problems.append((name, message))
 
 
-def decode(content_type: str, body: bytes) -> Mapping[str, Any]:
-    """The fields of a body that is a form or a JSON object. Raises :class:`MalformedDelivery`."""
+def decode(content_type: str, body: bytes) -> Any:
+    """A body that is a form, as its fields, or JSON, as what it holds. Raises :class:`MalformedDelivery`."""
     text = body.decode("utf-8", "replace")  # a caller's name comes from any network, in any encoding
     try:
-        if content_type == FORM:
-            pairs = parse_qsl(text, keep_blank_values=True, errors="replace")
-            fields = dict(pairs)
-            if len(fields) != len(pairs):
-                raise MalformedDelivery("has the same field twice")
-            return fields
-        delivered = strict_json.loads(text)
+        if content_type != FORM:
+            return strict_json.loads(text)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="replace")
     except ValueError:
         raise MalformedDelivery("is not in the format that its Content-Type names") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise MalformedDelivery("has the same field twice")
+    return fields
+
+
+def as_object(delivered: Any, field: str = "") -> Mapping[str, Any]:
+    """``delivered`` if it is an object. Raises :class:`UnreadableDelivery`, which says it of ``field``."""
     if not isinstance(delivered, dict):
-        raise UnreadableDelivery([("", "is not an object")])
+        raise UnreadableDelivery([(field, "is not an object")])
     return delivered
+
+
+def read_each(delivered: Any, read: Callable[[Mapping[str, Any]], CallRecord]) -> list[CallRecord]:
+    """The records of a delivery that is one, as an object, or an array of several. ``read`` reads one.
+
+    One that cannot be read refuses them all, so that the sender keeps what it has: raises :class:`UnreadableDelivery`
+    with what is wrong, and in which of several.
+    """
+    if not isinstance(delivered, list):
+        return [read(as_object(delivered))]
+    if not 0 < len(delivered) <= MAXIMUM_RECORDS:
+        raise UnreadableDelivery([("", f"does not have from 1 to {MAXIMUM_RECORDS} records")])
+    records: list[CallRecord] = []
+    faults: list[tuple[str, str]] = []
+    for number, one in enumerate(delivered, 1):
+        try:
+            records.append(read(as_object(one)))
+        except UnreadableDelivery as unreadable:
+            faults += [(error["field"], f"{error['message']}, in record {number}") for error in unreadable.errors]
+        if len(faults) > MAXIMUM_FAULTS:
+            break
+    if faults:
+        raise UnreadableDelivery(faults[:MAXIMUM_FAULTS])
+    return records
 
 
 def asterisk_record(
@@ -174,11 +223,8 @@ def asterisk_record(
     """
     fields = Fields(delivered)
     unique_id = fields.text("uniqueid", required=True)
-    record_key = _key([fields.text(name) for name in identity])
-    duration, talk = fields.seconds("duration"), fields.seconds("billsec")
-    # A PBX may round the time of talk up and that of the call down.
-    if talk > duration + 1 and not fields.problems:
-        fields.problems.append(("billsec", "is more than duration"))
+    record_key = key_of([fields.text(name) for name in identity])
+    duration, talk = fields.talk_within("duration", "billsec")
     start = fields.local_time("start", required=True)
     answer, end = fields.local_time("answer"), fields.local_time("end")
     source, destination = fields.text("src"), fields.text("dst")
@@ -188,7 +234,7 @@ def asterisk_record(
     moments = None
     if start is not None and not fields.problems:
         moments = resolve(start, answer, end, duration, talk, time_zone)
-        fields.problems += _out_of_order(moments)
+        fields.problems += out_of_order(moments)
     if moments is None or fields.problems:
         raise UnreadableDelivery(fields.problems)
     return CallRecord(
@@ -244,7 +290,7 @@ def _as_text(value: Any) -> str:
         raise MalformedDelivery("is nested too deeply") from None
 
 
-def _key(identity: list[str]) -> str:
+def key_of(identity: list[str]) -> str:
     """128 bits of BLAKE2b over the fields, as 32 hex digits: of one length, however long the fields are."""
     return hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
 
@@ -257,7 +303,8 @@ def _disposition(text: str, application: str) -> str:
     return disposition
 
 
-def _out_of_order(moments: Moments) -> Iterable[tuple[str, str]]:
+def out_of_order(moments: Moments) -> Iterable[tuple[str, str]]:
+    """What is wrong with moments that contradict each other, by the names that Asterisk has for them."""
     if moments.end is not None and moments.end < moments.start:
         yield "end", "is before start"
     if moments.answer is not None and moments.answer < moments.start:
