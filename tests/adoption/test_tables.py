@@ -547,3 +547,17 @@ def test_keys_that_do_not_fit_are_told_before_anything_is_done(app, adopt, accou
         result = adopt(MAPPING, *options)
         assert result.exit_code == 78
         assert "0123abcd" in result.stderr
+
+
+@only_sqlite
+@sqlite_source
+def test_a_secret_that_no_phone_system_can_have_made_fails_its_row_alone(app, adopt, accounts):
+    accounts.insert("accounts", id=1, name="Short", secret="hunter2")
+    accounts.insert("accounts", id=2, name="Right", secret="0123456789abcdefABCDEF0123456789")
+    mapping = 'source = "old"\ndatabase = "OLD_URL"\n[phone_systems.pbx]\ntable = "accounts"\ntenant = "acme"\n'
+    mapping += 'name = "{name}"\nvendor = "yeastar"\nwebhook_password = { column = "secret", encoding = "plaintext" }\n'
+    done = adopt.counts(mapping)
+    assert (done["adopted"], done["failed"]) == (1, 1)
+    assert [(failure["field"], failure["reason"]) for failure in done["failures"]] == [
+        ("webhook_password", "must be the 32 characters that the phone system shows as its secret")
+    ]

@@ -157,10 +157,7 @@ def show_arrivals(id: UUID) -> ResponseReturnValue:
     waiting = set_up.waiting(phone_system, _since())
     label = VENDORS[phone_system.vendor].LABEL
     return render_template(
-        "dashboard/phone_systems/arrivals.html",
-        phone_system=phone_system,
-        vendor=label,
-        waiting=waiting,
+        "dashboard/phone_systems/arrivals.html", phone_system=phone_system, vendor=label, waiting=waiting
     )
 
 

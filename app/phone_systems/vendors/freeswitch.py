@@ -210,8 +210,8 @@ def _document(content_type: str, body: bytes) -> Any:
 
 
 def _with_quotes_in_text(text: str) -> Any:
-    """What a form holds whose values were encoded as well: with quotes in texts, where they can be told. What a caller
-    slips in that way makes a field stand there twice, which is refused."""
+    """What a form holds whose values were encoded as well: with quotes in texts, where they can be told. A field that a
+    caller slips in that way stands there twice, which is refused, if the leg has it itself."""
     mended = _QUOTE_IN_TEXT.sub('\\\\"', text)
     try:
         return strict_json.loads(mended, strict=False)
