@@ -14,6 +14,7 @@ from app.calls.hooks import api as hooks_api
 from app.cli.accounts import commands as account_commands
 from app.cli.audit import commands as audit_commands
 from app.cli.backup import commands as backup_commands
+from app.cli.calls import commands as call_commands
 from app.cli.develop import commands as development_commands
 from app.cli.doctor import commands as doctor_commands
 from app.cli.encryption import commands as encryption_commands
@@ -81,6 +82,7 @@ COMMANDS = (
     account_commands,
     audit_commands,
     backup_commands,
+    call_commands,
     development_commands,
     doctor_commands,
     encryption_commands,

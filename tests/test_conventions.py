@@ -109,6 +109,7 @@ WEB_PRIVILEGES = {
 
 # What it may do with single columns, on top of that.
 WEB_COLUMN_PRIVILEGES = {
+    ("tenants", "country", "UPDATE"),
     ("tenants", "name", "UPDATE"),
     ("tenants", "time_zone", "UPDATE"),
     ("tenants", "updated_at", "UPDATE"),

@@ -61,7 +61,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Organisation": {
         "tenant.created": "created the organisation",
-        "tenant.changed": "changed the organisation's name or time zone",
+        "tenant.changed": "changed the organisation's name, time zone or country",
         "tenant.suspended": "suspended the organisation",
         "tenant.readmitted": "let the organisation in again",
     },

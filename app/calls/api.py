@@ -27,7 +27,8 @@ api = APIBlueprint("calls", __name__, url_prefix="/api/calls", tag="Calls")
 @api.doc(summary="List the call records, newest first", description="Filters are combined.")
 @costs(20)
 def list_page(query_data: CallQuery) -> dict[str, Any]:
-    items, following = service.list_calls(db.session(), current_tenant_id(), query_data, _filters(query_data))
+    tenant_id = current_tenant_id()
+    items, following = service.list_calls(db.session(), tenant_id, query_data, _filters(tenant_id, query_data))
     return {"items": items, "next": following}
 
 
@@ -41,7 +42,7 @@ def list_page(query_data: CallQuery) -> dict[str, Any]:
 @costs(1000)
 def export(query_data: CallFilters) -> Response:
     tenant_id = current_tenant_id()
-    return csv_download(tenant_id, _filters(query_data), time_zone_of(db.session(), tenant_id))
+    return csv_download(tenant_id, _filters(tenant_id, query_data), time_zone_of(db.session(), tenant_id))
 
 
 @api.get("/<uuid:id>")
@@ -53,5 +54,5 @@ def show(id: UUID) -> dict[str, Any]:
     return {name: getattr(call, name) for name in CallOut.model_fields} | {"other_legs": other_legs}
 
 
-def _filters(query: CallFilters) -> service.Filters:
-    return service.Filters(**{name: getattr(query, name) for name in service.Filters.__dataclass_fields__})
+def _filters(tenant_id: UUID, query: CallFilters) -> service.Filters:
+    return service.chosen(db.session(), tenant_id, {name: getattr(query, name) for name in CallFilters.model_fields})

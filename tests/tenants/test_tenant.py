@@ -31,7 +31,7 @@ def told(person):
 
 def test_an_owner_changes_name_and_zone_and_the_trail_says_what_they_were(app, alice, charlie):
     before = alice.client.get(URL).json
-    assert before.keys() == {"id", "name", "subdomain", "time_zone", "version", "created_at", "updated_at"}
+    assert before.keys() == {"id", "name", "subdomain", "time_zone", "country", "version", "created_at", "updated_at"}
     assert before.items() >= {"name": "Acme", "subdomain": "acme", "time_zone": "UTC", "version": 1}.items()
     answer = alice.client.patch(URL, json={"name": "  Acme Group ", **BERLIN, "version": 1})
     assert answer.status_code == 200
