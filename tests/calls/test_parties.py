@@ -3,8 +3,11 @@
 import csv
 import io
 
+import flask_migrate
 import pytest
-from sqlalchemy import event, select, text, update
+from alembic.script import ScriptDirectory
+from sqlalchemy import event, inspect, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from app.calls import parties
 from app.calls.models import Call
@@ -177,3 +180,20 @@ def test_an_index_finds_the_calls_of_an_extension(app, hook, alice):
     assert "ix_calls_tenant_id_extension_started_at_id" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_the_migration_keeps_what_is_stored_and_can_be_undone(app, hook, alice):
+    store_legs(app, hook, alice, {"source": LONDON, "destination": "100"})
+    with in_database(app):
+        migrations = ScriptDirectory.from_config(app.extensions["migrate"].migrate.get_config())
+        db.engine.dispose()
+        try:
+            flask_migrate.downgrade(revision=migrations.get_revision("0017").down_revision)
+            assert {column["name"] for column in inspect(db.engine).get_columns("calls")}.isdisjoint(DESCRIBED)
+        finally:
+            flask_migrate.upgrade()
+        with pytest.raises(IntegrityError), db.engine.begin() as connection:
+            connection.execute(text("UPDATE calls SET direction = 'sideways'"))
+    assert described(hook) == {LONDON: (None, None, None, None)}
+    assert describe_again(app) == (0, "1 call records read, 1 of them changed.\n")
+    assert described(hook) == {LONDON: ("inbound", "100", LONDON, None)}
