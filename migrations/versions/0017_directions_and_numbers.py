@@ -1,8 +1,7 @@
 """Which way calls went, whose extension took part, and their numbers in E.164; the country of tenants
 
-Nothing here waits for the size of a table: columns without a value are added without touching rows, and the CHECK and
-the index, over columns in which no row has a value yet, take one look at each. `flask calls describe-again`
-fills them.
+The table is locked for seconds, also with a million calls: no row is written, and the CHECK and the index, over
+columns in which no row has a value yet, only read them once. `flask calls describe-again` fills them.
 
 Revision: 0017, after 0016
 """
