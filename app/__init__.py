@@ -15,7 +15,7 @@ from app.calls.statistics_api import api as call_statistics_api
 from app.cli.accounts import commands as account_commands
 from app.cli.audit import commands as audit_commands
 from app.cli.backup import commands as backup_commands
-from app.cli.calls import commands as calls_commands
+from app.cli.calls import commands as call_commands
 from app.cli.develop import commands as development_commands
 from app.cli.doctor import commands as doctor_commands
 from app.cli.encryption import commands as encryption_commands
@@ -85,7 +85,7 @@ COMMANDS = (
     account_commands,
     audit_commands,
     backup_commands,
-    calls_commands,
+    call_commands,
     development_commands,
     doctor_commands,
     encryption_commands,

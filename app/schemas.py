@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 import zoneinfo
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
+from importlib.resources import files
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from apiflask.schema_adapters.pydantic import PydanticAdapter
 from apiflask.schema_adapters.registry import registry
+from phonenumbers import SUPPORTED_REGIONS
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 _BLANKS: Final = "".join(chr(point) for point in range(0x3001) if unicodedata.category(chr(point)) == "Zs")
@@ -102,6 +105,12 @@ def _known_time_zone(name: str) -> str:
     return name
 
 
+def _known_country(code: str) -> str:
+    if code not in countries():
+        raise ValueError("must be the two letters of a country, such as GB (ISO 3166-1 alpha-2)")
+    return code
+
+
 def _rfc3339(value: Any) -> Any:
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise ValueError("must be an RFC 3339 time with its offset from UTC, such as 2030-01-31T12:00:00Z")
@@ -121,6 +130,14 @@ def time_zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones() - {"localtime", "Factory"})  # the machine's, and none at all
 
 
+@cache
+def countries() -> Mapping[str, str]:
+    """What the countries are called that have telephone numbers, by their ISO 3166-1 alpha-2 codes."""
+    lines = (files("tzdata") / "zoneinfo/iso3166.tab").read_text(encoding="utf-8").splitlines()
+    names = dict(line.split("\t") for line in lines if not line.startswith("#"))
+    return {code: name for code, name in names.items() if code in SUPPORTED_REGIONS}
+
+
 PlainText = Annotated[
     str,
     BeforeValidator(_trimmed),
@@ -134,6 +151,13 @@ Version = Annotated[int, Field(ge=1, le=2**31 - 1, examples=[1])]
 
 TimeZone = Annotated[str, Field(max_length=255, examples=["Europe/Berlin"]), AfterValidator(_known_time_zone)]
 """The name of an IANA time zone."""
+
+Country = Annotated[
+    str,
+    Field(examples=["GB"], json_schema_extra={"pattern": "^[A-Z]{2}$"}),
+    AfterValidator(_known_country),
+]
+"""The ISO 3166-1 alpha-2 code of a country that has telephone numbers."""
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=4096, examples=["…"])]
 """A secret, character by character as it was sent."""

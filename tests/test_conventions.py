@@ -110,6 +110,7 @@ WEB_PRIVILEGES = {
 
 # What it may do with single columns, on top of that.
 WEB_COLUMN_PRIVILEGES = {
+    ("tenants", "country", "UPDATE"),
     ("tenants", "name", "UPDATE"),
     ("tenants", "time_zone", "UPDATE"),
     ("tenants", "call_retention_days", "UPDATE"),

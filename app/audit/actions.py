@@ -64,7 +64,7 @@ OF_TENANTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Organisation": {
         "tenant.created": "created the organisation",
-        "tenant.changed": "changed the organisation's name, time zone, or how long calls are kept",
+        "tenant.changed": "changed the organisation's name, time zone, country, or how long calls are kept",
         "tenant.suspended": "suspended the organisation",
         "tenant.readmitted": "let the organisation in again",
     },

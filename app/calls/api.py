@@ -28,7 +28,8 @@ api = APIBlueprint("calls", __name__, url_prefix="/api/calls", tag="Calls")
 @api.doc(summary="List the call records, newest first", description="Filters are combined.")
 @costs(20)
 def list_page(query_data: CallQuery) -> dict[str, Any]:
-    items, following = service.list_calls(db.session(), current_tenant_id(), query_data, _filters(query_data))
+    tenant_id = current_tenant_id()
+    items, following = service.list_calls(db.session(), tenant_id, query_data, _filters(tenant_id, query_data))
     return {"items": items, "next": following}
 
 
@@ -42,7 +43,8 @@ def list_page(query_data: CallQuery) -> dict[str, Any]:
 )
 @costs(1000)
 def export(query_data: ExportQuery) -> Response:
-    tenant_id, filters = current_tenant_id(), _filters(query_data)
+    tenant_id = current_tenant_id()
+    filters = _filters(tenant_id, query_data)
     if query_data.format == "json":
         return json_download(tenant_id, filters, _as_json)
     return csv_download(tenant_id, filters, time_zone_of(db.session(), tenant_id))
@@ -61,5 +63,5 @@ def _as_json(call: Call) -> str:
     return CallOut.model_validate(call).model_dump_json()
 
 
-def _filters(query: CallFilters) -> service.Filters:
-    return service.Filters(**{name: getattr(query, name) for name in service.Filters.__dataclass_fields__})
+def _filters(tenant_id: UUID, query: CallFilters) -> service.Filters:
+    return service.chosen(db.session(), tenant_id, {name: getattr(query, name) for name in CallFilters.model_fields})

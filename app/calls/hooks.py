@@ -61,7 +61,8 @@ def deliver(subdomain: str, phone_system_id: str) -> Response | tuple[dict[str, 
         malformed = isinstance(refusal, MalformedDelivery)
         status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
         return problem(status, "The delivery is not understood, nothing was stored: see errors.", refusal.errors)
-    stored = store_records(db.session(), sender.tenant_id, sender.phone_system_id, records)
+    belongs_to = sender.tenant_id, sender.phone_system_id
+    stored = store_records(db.session(), *belongs_to, records, country=sender.country)
     _count(sender.vendor, "accepted" if stored.new else "duplicate")
     return {"ids": stored.ids, "new": stored.new}, HTTPStatus.CREATED if stored.new else HTTPStatus.OK
 

@@ -21,6 +21,9 @@ class Call(TenantOwned, Model):
     linked_id: what the legs of one call have in common.
     phone_system_id: None once the phone system was deleted; its records stay.
     details: the vendor's further fields as delivered. demonstration: made up, not delivered by a PBX.
+    direction, extension: see :mod:`app.phone_systems.vendors.parties`. source_e164, destination_e164: the numbers in
+    E.164, where they can be read with the tenant's country; see :mod:`app.calls.parties`. A record of before there was
+    this has no direction until it is described again.
     opens_call: whether it is the earliest leg of its call, which stands for it in figures (:mod:`app.calls.legs`).
     call_disposition: what became of a call of several legs; None where it is this leg alone. call_talk_seconds: of its
     longest answered leg; None where none was answered.
@@ -34,7 +37,17 @@ class Call(TenantOwned, Model):
         CheckConstraint(
             "disposition IN ('answered', 'no_answer', 'busy', 'failed', 'voicemail', 'other')", name="disposition"
         ),
+        CheckConstraint("direction IN ('inbound', 'outbound', 'internal', 'unknown')", name="direction"),
         Index(None, "tenant_id", "started_at", "id"),
+        Index(
+            None,
+            "tenant_id",
+            "extension",
+            "started_at",
+            "id",
+            postgresql_where=text("extension IS NOT NULL"),
+            sqlite_where=text("extension IS NOT NULL"),
+        ),
         Index(None, "tenant_id", "linked_id", "started_at", "id"),
         Index(  # for figures, which are read from it alone
             "ix_calls_opening",
@@ -58,6 +71,10 @@ class Call(TenantOwned, Model):
     linked_id: Mapped[str | None]
     source: Mapped[str]
     destination: Mapped[str]
+    source_e164: Mapped[str | None]
+    destination_e164: Mapped[str | None]
+    direction: Mapped[str | None]
+    extension: Mapped[str | None]
     caller_name: Mapped[str | None]
     started_at: Mapped[datetime] = mapped_column(UtcTimestamp())
     answered_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())

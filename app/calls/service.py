@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -14,11 +14,16 @@ from sqlalchemy.orm import Session
 
 from app.calls import legs
 from app.calls.models import Call
+from app.calls.numbers import e164
+from app.calls.parties import describe
 from app.errors import NotFound, Unavailable
 from app.pagination import Listing, PageQuery
 from app.phone_systems.vendors import CallRecord
+from app.phone_systems.vendors.parties import UNKNOWN
+from app.tenants.service import country_of
 
 MOST_LEGS: Final = 50  # beside the record itself
+LOOK_UP: Final = ""  # in place of a country
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,20 @@ def store_records(
     phone_system_id: UUID,
     records: Sequence[CallRecord],
     *,
+    country: str | None = LOOK_UP,
     demonstration: bool = False,
 ) -> Stored:
     """Store what the phone system delivered and commit. A record that is there already is left as it is, also when
-    the same delivery arrives many times at once: the database decides which of them is the first."""
+    the same delivery arrives many times at once: the database decides which of them is the first.
+
+    country: the tenant's, by which numbers are read, from who knows it already.
+    """
+    if country == LOOK_UP:
+        country = country_of(session, tenant_id)
     rows: dict[str, dict[str, Any]] = {
         record.record_key: {
             **{name: getattr(record, name) for name in _ATTRIBUTES},
+            **describe(record, country),
             "tenant_id": tenant_id,
             "phone_system_id": phone_system_id,
             "demonstration": demonstration,
@@ -74,13 +86,26 @@ class Filters:
 
     since, until: of the start of the leg, aware; ``since`` is included, ``until`` is not.
     number: a piece of the source or of the destination, in either case; none of its characters is a wildcard.
+    number_e164: the same number in E.164, if it is a whole one: it finds records that have either. See :func:`chosen`.
+    direction: ``unknown`` finds those that were not described yet, too. extension: the whole of it.
     """
 
     since: datetime | None = None
     until: datetime | None = None
     number: str | None = None
+    number_e164: str | None = None
+    direction: str | None = None
+    extension: str | None = None
     disposition: str | None = None
     phone_system_id: UUID | None = None
+
+
+def chosen(session: Session, tenant_id: UUID, given: Mapping[str, Any]) -> Filters:
+    """The filters with these values, by their names. A number is looked for as it is, and, whichever way it was
+    written, as what it is by the tenant's country."""
+    number = given.get("number")
+    number_e164 = e164(number, country_of(session, tenant_id)) if number else None
+    return Filters(**given, number_e164=number_e164)
 
 
 def list_calls(session: Session, tenant_id: UUID, page: PageQuery, filters: Filters) -> tuple[list[Call], str | None]:
@@ -108,8 +133,15 @@ def _criteria(filters: Filters) -> list[ColumnElement[bool]]:
     if filters.until is not None:
         criteria.append(Call.started_at < filters.until)
     if filters.number is not None:
-        columns = Call.source, Call.destination
-        criteria.append(or_(*(column.icontains(filters.number, autoescape=True) for column in columns)))
+        found = [column.icontains(filters.number, autoescape=True) for column in (Call.source, Call.destination)]
+        if filters.number_e164 is not None:
+            found += [column == filters.number_e164 for column in (Call.source_e164, Call.destination_e164)]
+        criteria.append(or_(*found))
+    if filters.direction is not None:
+        is_this = Call.direction == filters.direction
+        criteria.append(or_(is_this, Call.direction.is_(None)) if filters.direction == UNKNOWN else is_this)
+    if filters.extension is not None:
+        criteria.append(Call.extension == filters.extension)
     if filters.disposition is not None:
         criteria.append(Call.disposition == filters.disposition)
     if filters.phone_system_id is not None:

@@ -7,6 +7,7 @@ from flask import Blueprint
 from flask.cli import AppGroup
 
 from app.calls import retention
+from app.calls.parties import describe_again
 from app.cli.accounts import refusals
 from app.cli.rotation import ProgressLine
 from app.database import now
@@ -48,3 +49,17 @@ def remove_old(subdomain: str | None, dry_run: bool) -> None:
                 click.echo(f"{expiry.subdomain}: {count} {done}, from before {border} ({expiry.days} days).")
         if not progress.total:
             click.echo("Nothing to remove.")
+
+
+@group.command("describe-again")
+@click.option("--tenant", "subdomain", help="The subdomain of the only tenant to look at; without it, all of them.")
+def describe_again_command(subdomain: str | None) -> None:
+    """Fill in what calls were stored without: directions, extensions, and numbers with their country's code.
+
+    To be run after the update that brought these, and after a tenant's country was changed. It may be broken off and
+    run again at any time, also while the service runs.
+    """
+    with refusals():
+        tenant_id = get_tenant(db.session(), subdomain).id if subdomain else None
+        found = describe_again(db.session(), tenant_id)
+    click.echo(f"{found.read:,} call records read, {found.changed:,} of them changed.")

@@ -19,7 +19,7 @@ from wtforms.validators import InputRequired
 from app.dashboard import notes
 from app.dashboard.rendering import in_words
 from app.errors import FieldErrors, Problem, TooManyRequests
-from app.schemas import time_zones
+from app.schemas import countries, time_zones
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -155,6 +155,12 @@ def time_zone_choices() -> dict[str, list[tuple[str, str]]]:
         continent, _, place = name.partition("/") if "/" in name else ("Other", "", name)
         choices.setdefault(continent, []).append((name, place.replace("_", " ")))
     return choices
+
+
+@cache
+def country_choices() -> list[tuple[str, str]]:
+    """The countries by their names, for a field to choose from."""
+    return [("", "Not known"), *sorted(countries().items(), key=lambda country: country[1])]
 
 
 def note(message: str) -> None:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from flask import Flask, g, request, url_for
 from markupsafe import Markup
 
+from app.calls.numbers import shown
 from app.dashboard import notes
 from app.dashboard.browsers import browser_of
 from app.dashboard.local_time import in_zone
@@ -31,6 +32,7 @@ def init_app(app: Flask) -> None:
         ago=show_age,
         duration=show_duration,
         number=show_number,
+        telephone=shown,
         plural=plural,
         browser=browser_of,
     )

@@ -47,8 +47,9 @@ class WrongCredentials(Unauthenticated):
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A phone system that has signed in. ``name`` is what people call it; ``time_zone`` is that of its clock;
-    ``secret`` the name of the column whose password it sent, ``secret_changed_at`` when that got there, if it is known.
+    """A phone system that has signed in. ``name`` is what people call it; ``time_zone`` is that of its clock,
+    ``country`` the tenant's; ``secret`` the name of the column whose password it sent, ``secret_changed_at`` when that
+    got there, if it is known.
     """
 
     phone_system_id: UUID
@@ -56,6 +57,7 @@ class Sender:
     name: str
     vendor: str
     time_zone: ZoneInfo
+    country: str | None
     secret: str
     secret_changed_at: datetime | None
 
@@ -68,6 +70,7 @@ class _Stored(NamedTuple):
     name: str
     vendor: str
     time_zone: str
+    country: str | None
     webhook_username: str | None
     webhook_password: str | None
     webhook_password_changed_at: datetime | None
@@ -106,6 +109,7 @@ def authenticate(session: Session, subdomain: str, phone_system_id: str, proof: 
         stored.name,
         stored.vendor,
         ZoneInfo(stored.time_zone),
+        stored.country,
         f"phone_systems.{used}",
         getattr(stored, f"{used}_changed_at"),
     )
@@ -153,6 +157,7 @@ _FIND: Final = (
         _PHONE_SYSTEMS.c.name,
         _PHONE_SYSTEMS.c.vendor,
         func.coalesce(_PHONE_SYSTEMS.c.time_zone, _TENANTS.c.time_zone),
+        _TENANTS.c.country,
         _PHONE_SYSTEMS.c.webhook_username,
         _PHONE_SYSTEMS.c.webhook_password_encrypted,
         _PHONE_SYSTEMS.c.webhook_password_changed_at,
@@ -184,7 +189,7 @@ def _decoy() -> _Stored:
         contexts = [Context(f"phone_systems.{name}", str(NOBODY), str(NOBODY)) for name in (CURRENT, PREVIOUS)]
         current, previous = (sealed.seal(encryption.keyring.primary, context, bytes(24)) for context in contexts)
         current_app.extensions["webhook_decoy"] = _Stored(
-            NOBODY, NOBODY, "", "", "UTC", "", current, None, None, previous, None, None
+            NOBODY, NOBODY, "", "", "UTC", None, "", current, None, None, previous, None, None
         )
     decoy: _Stored = current_app.extensions["webhook_decoy"]
     return decoy

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class Tenant(Timestamps, Versioned, Model):
-    """A company. ``subdomain`` is a lower-case DNS label; ``time_zone`` is an IANA name. Nobody can sign in to one that
-    was suspended at ``suspended_at``, and its phone systems cannot deliver. Call records are kept for
-    ``call_retention_days`` days; None is for ever."""
+    """A company. ``subdomain`` is a lower-case DNS label; ``time_zone`` is an IANA name; ``country``, ISO 3166-1
+    alpha-2, is where its numbers are dialled, None if that is not known. Nobody can sign in to one that was suspended
+    at ``suspended_at``, and its phone systems cannot deliver. Call records are kept for ``call_retention_days`` days;
+    None is for ever."""
 
     __tablename__ = "tenants"
 
@@ -28,6 +29,7 @@ class Tenant(Timestamps, Versioned, Model):
     name: Mapped[str]
     subdomain: Mapped[str] = mapped_column(unique=True)
     time_zone: Mapped[str] = mapped_column(default="UTC")
+    country: Mapped[str | None]
     suspended_at: Mapped[datetime | None] = mapped_column(UtcTimestamp())
     call_retention_days: Mapped[int | None]
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from app.identity.passwords import LONGEST, SHORTEST
 from app.identity.schemas import Password, TenantOut, Token, UserOut
 from app.integrations.schemas import Changes
-from app.schemas import Input, Output, PlainText, Record, TimeZone, VersionedRecord, not_required
+from app.schemas import Country, Input, Output, PlainText, Record, TimeZone, VersionedRecord, not_required
 
 RoleName = Literal["owner", "admin", "member"]
 
@@ -54,6 +54,10 @@ class TenantChanges(Changes):
         description="In which days are counted, and phone systems are read that have no time zone of their own; call "
         "records that are stored stay as they are"
     )
+    country: Country | None = not_required(
+        description="By which numbers without their country's code are read, ISO 3166-1 alpha-2; null for none. Call "
+        "records that are stored follow when the operator has them described again"
+    )
     call_retention_days: RetentionDays | None = Field(
         None,
         description="For how many days call records are kept: older ones are removed once a day, which cannot be "
@@ -69,6 +73,9 @@ class OwnTenantOut(VersionedRecord):
     time_zone: str = Field(
         examples=["Europe/Berlin"],
         description="In which days are counted, and phone systems are read that have no time zone of their own",
+    )
+    country: str | None = Field(
+        examples=["DE"], description="By which numbers without their country's code are read; null if it is not known"
     )
     call_retention_days: int | None = Field(
         examples=[365], description="For how many days call records are kept; null for ever"

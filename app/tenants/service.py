@@ -99,9 +99,11 @@ def get(session: Session, tenant_id: UUID, *, to_change: bool = False) -> Tenant
 
 
 def change(session: Session, tenant_id: UUID, changes: Mapping[str, Any], version: int | None = None) -> Tenant:
-    """A tenant with ``changes`` made, of ``name``, ``time_zone``, an IANA name, and ``call_retention_days``, None for
-    ever. Days and times are counted and shown in the zone from then on, and phone systems without one of their own are
-    read in it; records that are stored stay the moments that they are. What changes nothing is not recorded.
+    """A tenant with ``changes`` made: ``name``; ``time_zone``, an IANA name; ``country``, ISO 3166-1 alpha-2 or None;
+    ``call_retention_days``, None for ever. Days and times are counted and shown in the zone from then on, and phone
+    systems without one of their own are read in it; records that are stored stay the moments that they are. Their
+    numbers are read by the country from then on, those that are stored when
+    :func:`~app.calls.parties.describe_again` is called. What changes nothing is not recorded.
 
     version: the one that the sender read, or None for whichever it is.
 
@@ -143,6 +145,19 @@ def any_tenant(session: Session) -> bool:
 def time_zone_of(session: Session, tenant_id: UUID) -> ZoneInfo:
     """The time zone in which a tenant reads times and counts days."""
     return ZoneInfo(session.execute(select(Tenant.time_zone).where(Tenant.id == tenant_id)).scalar_one())
+
+
+def country_of(session: Session, tenant_id: UUID) -> str | None:
+    """The country whose numbers a tenant dials, ISO 3166-1 alpha-2; None if it is not known."""
+    return session.execute(select(Tenant.country).where(Tenant.id == tenant_id)).scalar_one()
+
+
+def countries_of(session: Session, tenant_id: UUID | None) -> list[tuple[UUID, str | None]]:
+    """The ids and countries of that tenant, or of all, in the order of their ids."""
+    statement = select(Tenant.id, Tenant.country).order_by(Tenant.id)
+    if tenant_id is not None:
+        statement = statement.where(Tenant.id == tenant_id)
+    return [(row.id, row.country) for row in session.execute(statement)]
 
 
 def _check_subdomain(subdomain: str) -> str:

@@ -27,11 +27,12 @@ def show() -> OwnTenantOut:
 @api.input(TenantChanges, example={"name": "Acme Group", "time_zone": "Europe/Berlin", "version": 1})
 @api.output(OwnTenantOut, description="As it is now")
 @api.doc(
-    summary="Change the tenant's name, its time zone, or how long call records are kept",
+    summary="Change the tenant's name, time zone, country, or how long call records are kept",
     description="Fields that are left out stay as they are. Days are counted in the new zone from now on, those of the "
     "past too, and phone systems that have none of their own are read in it. Call records that are stored stay as they "
-    "are. The subdomain cannot be changed: phone systems deliver to it. Needs a fresh sign-in with "
-    "`call_retention_days`: call records that are older are removed, once a day, and cannot be had back.",
+    "are; only their numbers follow another country, when the operator has them described again. The subdomain cannot "
+    "be changed: phone systems deliver to it. Needs a fresh sign-in with `call_retention_days`: call records that are "
+    "older are removed, once a day, and cannot be had back.",
     responses={401: NOT_FRESH, 403: FORBIDDEN, 409: "Conflict"},
 )
 @costs(10)

@@ -79,7 +79,9 @@ def test_filters_are_combined_and_hold_from_one_page_to_the_next(app, alice):
         f"number={'1' * 256}",
         "disposition=lost",
         "phone_system_id=1",
-        "direction=inbound",
+        "direction=sideways",
+        "extension=",
+        "number_e164=%2B442071234567",
         "time_zone=UTC",
     ],
 )

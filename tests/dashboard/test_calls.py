@@ -287,3 +287,30 @@ def test_the_way_back_from_a_call_keeps_the_filters_and_nothing_else(app, hook, 
         page = alice_visits.open(page.soup.select_one(".table-card tbody a")["href"])
         assert page.soup.select_one(".actions a")["href"] == back
     assert alice_visits.open("/calls").soup.select("a[download]") == []
+
+
+@only_sqlite
+def test_a_call_is_shown_with_its_direction_its_extension_and_numbers_as_people_write_them(
+    app, hook, alice, bob_visits
+):
+    alice.client.patch("/api/tenant", json={"country": "GB"})
+    came, within = store_legs(
+        app, hook, alice, {"source": "02071234567", "destination": "100"}, {"source": "101", "destination": "100"}
+    )
+    page = bob_visits.open("/calls?direction=inbound&extension=100&number=%2B44 20 7123 4567")
+    assert ids(page) == [came]
+    assert page.values("Show").items() >= {"direction": "inbound", "extension": "100"}.items()
+    assert page.soup.select_one("tbody .icon[role=img]")["aria-label"] == "Inbound"
+    facts = bob_visits.open(f"/calls/{came}").soup.select_one("dl.facts")
+    found = dict(zip(facts.select("dt"), facts.select("dd"), strict=True))
+    texts = {term.get_text(): " ".join(fact.get_text(" ").split()) for term, fact in found.items()}
+    assert texts["Direction"] == "Inbound , extension 100".replace(" ,", ",")
+    assert texts["From"].startswith("+44 20 7123 4567 delivered as 02071234567")
+    assert texts["To"] == "100"
+    assert ids(bob_visits.open("/calls?direction=internal")) == [within]
+
+
+@only_sqlite
+def test_a_direction_that_is_none_is_said_beside_its_field(alice_visits):
+    page = alice_visits.open("/calls?direction=sideways", 422)
+    assert page.errors() == {"direction": "Please choose one of these."}

@@ -46,7 +46,7 @@ def test_an_owner_changes_name_and_zone_and_every_page_follows(app, alice, alice
     assert page.all("tbody td.details")[0].startswith(
         "name: Acme Group previous name: Acme time zone: Asia/Kathmandu previous time zone: UTC"
     )
-    assert f"{alice.email} changed the organisation's name, time zone, or how long calls are kept" in page.text
+    assert f"{alice.email} changed the organisation's name, time zone, country, or how long calls are kept" in page.text
     assert charlie_visits.open(PAGE).values("Save").items() >= {"name": "Others", "time_zone": "UTC"}.items()
 
 
@@ -180,3 +180,23 @@ def test_an_expiry_says_which_time_zone_it_is_of(alice, alice_visits, address, s
     page = alice_visits.open(address)
     (field,) = page.soup.select("[name=expires_at]")
     assert page.soup.find(id=field["aria-describedby"]).get_text() == said
+
+
+@on_sqlite
+def test_a_country_is_chosen_by_its_name_and_can_be_unknown_again(app, alice, alice_visits):
+    page = alice_visits.open(PAGE)
+    assert page.values("Save")["country"] == ""
+    names = [option.get_text() for option in page.soup.select("[name=country] option")]
+    assert names[0] == "Not known"
+    assert names[1:] == sorted(names[1:])
+    page = alice_visits.send(page, "Save", country="DE")
+    assert (page.messages, stored(app).country) == ("Acme was saved.", "DE")
+    assert page.values("Save")["country"] == "DE"
+    page = alice_visits.send(page, "Save", 422, country="XX")
+    assert page.errors() == {"country": "This must be the two letters of a country, such as GB (ISO 3166-1 alpha-2)."}
+    alice_visits.send(alice_visits.open(PAGE), "Save", country="")
+    assert stored(app).country is None
+    assert [event["details"] for event in changes(alice)] == [
+        {"country": None, "previous_country": "DE"},
+        {"country": "DE", "previous_country": None},
+    ]

@@ -287,7 +287,7 @@ def test_reading_how_rotations_went_is_granted_and_taken_back(cluster):
         assert privileges(cluster, name_of(url)) == made
 
 
-def test_changing_a_tenant_is_granted_for_its_name_and_zone_alone_and_taken_back(cluster):
+def test_changing_a_tenant_is_granted_for_a_few_columns_alone_and_taken_back(cluster):
     url = cluster.database(cluster.login("CREATEROLE"))
     with started(url) as app, app.app_context():
         made = privileges(cluster, name_of(url))

@@ -36,6 +36,7 @@ def test_an_owner_changes_name_and_zone_and_the_trail_says_what_they_were(app, a
         "name",
         "subdomain",
         "time_zone",
+        "country",
         "call_retention_days",
         "version",
         "created_at",

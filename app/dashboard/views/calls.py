@@ -36,6 +36,14 @@ OUTCOMES: Final[Mapping[str, tuple[str, str]]] = {
     "other": ("Other", "secondary"),
 }
 
+# Which way it went, in words, and the icon that goes with them.
+DIRECTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "inbound": ("Inbound", "telephone-inbound"),
+    "outbound": ("Outbound", "telephone-outbound"),
+    "internal": ("Internal", "arrow-left-right"),
+    "unknown": ("Unknown", "question-circle"),
+}
+
 pages = pages_of("calls_pages", "/calls")
 
 
@@ -43,6 +51,8 @@ class CallFiltersForm(Filters):
     from_date = StringField("From", widget=DateInput())
     to_date = StringField("To", widget=DateInput())
     number = StringField("Number", render_kw={"autocomplete": "off", "placeholder": "or a part of it"})
+    direction = SelectField("Direction", validate_choice=False)
+    extension = StringField("Extension", render_kw={"autocomplete": "off"})
     disposition = SelectField("Outcome", validate_choice=False)
     phone_system_id = SelectField("Phone system", validate_choice=False)
 
@@ -50,6 +60,7 @@ class CallFiltersForm(Filters):
         """names: of the tenant's phone systems, by their ids."""
         super().__init__()
         self.names = names
+        self.direction.choices = [("", "All"), *((name, text) for name, (text, _) in DIRECTIONS.items())]
         self.disposition.choices = [("", "All"), *((name, text) for name, (text, _) in OUTCOMES.items())]
         self.phone_system_id.choices = [("", "All"), *((str(id), name) for id, name in names.items())]
 
@@ -58,7 +69,9 @@ class CallFiltersForm(Filters):
         and the last one is included."""
         self.validate()
         values: dict[str, Any] = {
-            name: text for name in ("number", "disposition", "phone_system_id") if (text := self.text(name).strip())
+            field.name: text
+            for field in (self.number, self.direction, self.extension, self.disposition, self.phone_system_id)
+            if (text := self.text(field.name).strip())
         }
         values |= chosen_time(self)
         read = self.read(CallFilters, values)
@@ -67,7 +80,7 @@ class CallFiltersForm(Filters):
         if "phone_system_id" in values and read.phone_system_id not in self.names:
             self.complain([{"field": "phone_system_id", "message": "there is no such phone system"}])
             return None
-        return service.Filters(**{name: getattr(read, name) for name in values})
+        return service.chosen(db.session(), current_tenant_id(), {name: getattr(read, name) for name in values})
 
 
 @pages.get("")
@@ -89,6 +102,7 @@ def show_list() -> ResponseReturnValue:
         following=following,
         names=names,
         outcomes=OUTCOMES,
+        directions=DIRECTIONS,
         sent=sent | _cursor(),
         is_narrowed=bool(sent),
         export=with_query(url_for(".export"), sent),
@@ -122,6 +136,7 @@ def show(id: UUID) -> ResponseReturnValue:
         legs=legs,
         names=names,
         outcomes=OUTCOMES,
+        directions=DIRECTIONS,
         sent=_sent(CallFiltersForm(names)) | _cursor(),
     )
 

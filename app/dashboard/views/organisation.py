@@ -1,4 +1,4 @@
-"""The organisation itself: what it is called, and its time zone."""
+"""The organisation itself: what it is called, its time zone and its country."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from wtforms import SelectField, StringField
 
 from app.dashboard.changing import EditForm
-from app.dashboard.forms import needed, note, time_zone_choices
+from app.dashboard.forms import country_choices, needed, note, time_zone_choices
 from app.dashboard.pages import form_route, page_with, pages_of
 from app.extensions import db
 from app.identity.access import current_tenant_id
@@ -19,7 +19,7 @@ pages = pages_of("organisation_pages", "/organisation")
 
 
 class OrganisationForm(EditForm):
-    PLAIN = ("name", "time_zone")
+    PLAIN = ("name", "time_zone", "country")
 
     name = StringField("Name", [needed()], description="Your team sees it, and whoever you invite.")
     time_zone = SelectField(
@@ -30,6 +30,14 @@ class OrganisationForm(EditForm):
         description="If you change it, days, charts and times are shown in the new one at once, those of the past too. "
         "A phone system without a time zone of its own is read in it from then on, so choose one there first if its "
         "clock stays as it is. Calls that are stored already stay as they were read.",
+    )
+    country = SelectField(
+        "Country",
+        choices=country_choices,
+        validate_choice=False,
+        description="The same number is then known as the same however it is written: 020 7123 4567 and "
+        "+44 20 7123 4567. Without a country only numbers that begin with + or 00 are. It counts for new calls; for "
+        "those that are stored already, ask the operator to have them described again.",
     )
 
 

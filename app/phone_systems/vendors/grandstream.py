@@ -8,6 +8,9 @@ Values are text; newer firmware sends some as numbers. Times are local and witho
 
 What tells records apart: ``AcctId`` starts again after a factory reset, so it takes ``uniqueid`` and ``start`` as well,
 and the channels for firmware that sends no ``AcctId``. ``session`` ties the legs of a call where it is sent.
+
+Which way a call went is in ``userfield`` (``Inbound``, ``Outbound``, ``Internal``; ``EXT`` in the guide), and in the
+names of the trunks: see :mod:`app.phone_systems.vendors.parties`.
 """
 
 from __future__ import annotations

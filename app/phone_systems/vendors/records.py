@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from app import strict_json
 from app.phone_systems.vendors.local_time import Moments, read_local_time, resolve
+from app.phone_systems.vendors.parties import by_asterisk
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
@@ -67,6 +68,8 @@ class CallRecord:
     started_at, answered_at, ended_at: aware, in UTC, whole seconds. talk_seconds counts from the answer.
     disposition: answered, no_answer, busy, failed, voicemail or other.
     details: the fields that no other attribute holds in full, as delivered, as text; empty ones are left out.
+    direction: inbound, outbound, internal or unknown; None where the phone system says no more of it than the numbers.
+    extension: the one that took part, see :mod:`parties`; None if there is none, or it is not said.
     """
 
     record_key: str
@@ -81,6 +84,8 @@ class CallRecord:
     talk_seconds: int
     disposition: str
     details: dict[str, str]
+    direction: str | None = None
+    extension: str | None = None
 
 
 class Fields:
@@ -237,6 +242,8 @@ def asterisk_record(
         fields.problems += out_of_order(moments)
     if moments is None or fields.problems:
         raise UnreadableDelivery(fields.problems)
+    details = fields.others(but=_IN_COLUMNS | {linked_by})
+    parties = by_asterisk(source, destination, details)
     return CallRecord(
         record_key=record_key,
         linked_id=linked_id,
@@ -249,7 +256,9 @@ def asterisk_record(
         duration_seconds=duration,
         talk_seconds=talk,
         disposition=disposition,
-        details=fields.others(but=_IN_COLUMNS | {linked_by}),
+        details=details,
+        direction=parties.direction,
+        extension=parties.extension,
     )
 
 

@@ -86,6 +86,8 @@ def test_an_answered_call_that_asterisk_posted():
             "amaflags": "DOCUMENTATION",
             "uniqueid": "1795199530.1",
         },
+        direction="inbound",
+        extension="100",
     )
 
 
