@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.calls.models import Call
 from app.calls.period import Period
-from app.calls.statistics import TALK, opening
+from app.calls.statistics import CALLER, TALK, opening
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +40,34 @@ def top_callers(session: Session, tenant_id: UUID, period: Period, most: int) ->
     """Those with the most calls first; at most so many. Calls without a number are nobody's."""
     calls, last_at = func.count().label("calls"), func.max(Call.started_at).label("last_at")
     statement = (
-        select(Call.source, calls, func.count(TALK), func.coalesce(func.sum(TALK), 0), last_at)
+        select(CALLER, calls, func.count(TALK), func.coalesce(func.sum(TALK), 0), last_at)
         .where(opening(tenant_id, period.starts[0], period.until), Call.source != "")
-        .group_by(Call.source)
-        .order_by(calls.desc(), last_at.desc(), Call.source)
+        .group_by(CALLER)
+        .order_by(calls.desc(), last_at.desc(), CALLER)
         .limit(most)
     )
     return [Caller(number, many, taken, int(talk), at) for number, many, taken, talk, at in session.execute(statement)]
 
 
 def not_called_back(session: Session, tenant_id: UUID, period: Period, most: int, now: datetime) -> list[Waiting]:
-    """Those who wait, the one who called last first; at most so many. Until ``now`` somebody may have talked with them,
-    in a call from or to the number after the last one that was missed."""
+    """Those outside who wait, the one who called last first; at most so many. Until ``now`` somebody may have talked
+    with them, in a call from or to the number after the last one that was missed."""
     missed = (
         select(
-            Call.source.label("number"),
+            CALLER.label("number"),
             func.count().label("missed"),
             func.min(Call.started_at).label("first_at"),
             func.max(Call.started_at).label("last_at"),
         )
         .where(opening(tenant_id, period.starts[0], period.until), TALK.is_(None), Call.source != "")
-        .group_by(Call.source)
+        .where(or_(Call.direction.is_(None), Call.direction.in_(("inbound", "unknown"))))
+        .group_by(CALLER)
         .subquery("missed")
     )
     talked = opening(tenant_id, period.starts[0], now), TALK.is_not(None)
     ends = union_all(
-        select(Call.source.label("number"), Call.started_at).where(*talked),
-        select(Call.destination, Call.started_at).where(*talked),
+        select(CALLER.label("number"), Call.started_at).where(*talked),
+        select(func.coalesce(Call.destination_e164, Call.destination), Call.started_at).where(*talked),
     ).subquery("ends")
     last_talk = select(ends.c.number, func.max(ends.c.started_at).label("at")).group_by(ends.c.number).subquery("talk")
     statement = (

@@ -53,7 +53,10 @@ class Call(TenantOwned, Model):
             "ix_calls_opening",
             "tenant_id",
             "started_at",
-            postgresql_include=["source", "disposition", "talk_seconds", "call_disposition", "call_talk_seconds"],
+            postgresql_include=[
+                *("source", "source_e164", "destination", "destination_e164", "direction"),
+                *("disposition", "talk_seconds", "call_disposition", "call_talk_seconds"),
+            ],
             postgresql_where=text("opens_call"),
             sqlite_where=text("opens_call = 1"),
         ),

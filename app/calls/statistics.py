@@ -7,7 +7,8 @@ without one is a call by itself.
 * It is answered if any of its legs was, and missed otherwise: not picked up, busy, failed, left to the voicemail.
 * Its talk time is that of its longest answered leg: legs may be parts of the same conversation.
 
-Calls within the company count as all others do; directions are not told apart yet. Calls of a demonstration count.
+The direction of a call is that of its earliest leg. Calls within the company count as all others do, and so do calls of
+a demonstration.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ TALK: Final = case(
     (Call.call_disposition.is_not(None), Call.call_talk_seconds), (Call.disposition == "answered", Call.talk_seconds)
 )
 
+# Who called: the number with its country's code where it is known, so that it is one however it was written.
+CALLER: Final = func.coalesce(Call.source_e164, Call.source)
+DIRECTIONS: Final = ("inbound", "outbound", "internal")
+
 # In place of the number of a day.
 _BEFORE: Final = -1
 _CALLERS: Final = -2
@@ -41,7 +46,8 @@ _CALLERS_BEFORE: Final = -3
 class Figures:
     """What is known of the calls that began from ``since`` until just before ``until``, in UTC.
 
-    unique_callers: different sources, as the phone systems write them. talk_seconds: of all answered calls together.
+    unique_callers: different numbers that called. talk_seconds: of all answered calls together. inbound, outbound,
+    internal: calls of which the direction is known.
     """
 
     since: datetime
@@ -50,6 +56,9 @@ class Figures:
     answered: int
     unique_callers: int
     talk_seconds: int
+    inbound: int = 0
+    outbound: int = 0
+    internal: int = 0
 
     @property
     def missed(self) -> int:
@@ -108,14 +117,15 @@ def _figures(tenant_id: UUID, period: Period) -> CompoundSelect[Any]:
     once. Each is read by itself, from its own piece of an index: together, all calls would be sorted by day or caller.
     """
 
-    def of_part(part: int, since: datetime, until: datetime) -> Select[int, int, int, int]:
+    def of_part(part: int, since: datetime, until: datetime) -> Select[*tuple[Any, ...]]:
         talk_seconds = func.coalesce(func.sum(TALK), 0).label("talk_seconds")
         figures = func.count().label("calls"), func.count(TALK).label("answered"), talk_seconds
-        return select(literal(part).label("part"), *figures).where(opening(tenant_id, since, until))
+        directions = (func.count(case((Call.direction == name, 1))).label(name) for name in DIRECTIONS)
+        return select(literal(part).label("part"), *figures, *directions).where(opening(tenant_id, since, until))
 
-    def callers(part: int, since: datetime, until: datetime) -> Select[int, int, int, int]:
-        different = select(Call.source).where(opening(tenant_id, since, until)).distinct().subquery()
-        return select(literal(part), func.count(), literal(0), literal(0)).select_from(different)
+    def callers(part: int, since: datetime, until: datetime) -> Select[*tuple[Any, ...]]:
+        different = select(CALLER).where(opening(tenant_id, since, until)).distinct().subquery()
+        return select(literal(part), func.count(), *[literal(0)] * (len(_SUMS) - 1)).select_from(different)
 
     borders = [*period.starts, period.until]
     return union_all(
@@ -127,8 +137,8 @@ def _figures(tenant_id: UUID, period: Period) -> CompoundSelect[Any]:
 
 
 def _total(parts: Sequence[Row[Any]], callers: Row[Any], since: datetime, until: datetime) -> Figures:
-    calls, answered, talk_seconds = (sum(getattr(it, name) for it in parts) for name in _SUMS)
-    return Figures(since, until, calls, answered, callers.calls, int(talk_seconds))
+    sums = {name: int(sum(getattr(it, name) for it in parts)) for name in _SUMS}
+    return Figures(since, until, unique_callers=callers.calls, **sums)
 
 
-_SUMS: Final = ("calls", "answered", "talk_seconds")
+_SUMS: Final = ("calls", "answered", "talk_seconds", *DIRECTIONS)

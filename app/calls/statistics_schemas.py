@@ -45,6 +45,9 @@ class FiguresOut(Counted):
     answered_share: float | None = Field(examples=[0.75], description="From 0 to 1; null without calls")
     unique_callers: int = Field(examples=[8], description="Different numbers that called")
     talk_seconds: int = Field(examples=[1800], description="Of all answered calls together")
+    inbound: int = Field(examples=[7], description="Calls that came in")
+    outbound: int = Field(examples=[4], description="Calls that went out")
+    internal: int = Field(examples=[1], description="Calls from one extension to another")
     average_talk_seconds: float | None = Field(
         examples=[200.0], description="Of answered calls; null if there are none"
     )
@@ -57,7 +60,7 @@ class DaysOut(Output):
 
 
 class SummaryOut(DaysOut):
-    present: FiguresOut
+    present: FiguresOut = Field(description="Of the days that were asked for, as far as they are over")
     before: FiguresOut = Field(description="Of as many days before; up to the same time of day if today is the last")
 
 

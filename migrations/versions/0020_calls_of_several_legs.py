@@ -17,17 +17,19 @@ INDEX = "ix_calls_opening"
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("calls") as calls:
-        # The release before leaves them as they are: each of its records counts as a call until one more leg comes.
-        calls.add_column(sa.Column("opens_call", sa.Boolean(), nullable=False, server_default=sa.true()))
-        calls.add_column(sa.Column("call_disposition", sa.String(), nullable=True))
-        calls.add_column(sa.Column("call_talk_seconds", sa.Integer(), nullable=True))
+    # The release before leaves them as they are: each of its records counts as a call until one more leg comes.
+    op.add_column("calls", sa.Column("opens_call", sa.Boolean(), nullable=False, server_default=sa.true()))
+    op.add_column("calls", sa.Column("call_disposition", sa.String(), nullable=True))
+    op.add_column("calls", sa.Column("call_talk_seconds", sa.Integer(), nullable=True))
     op.execute(TIE)
     op.create_index(
         op.f(INDEX),
         "calls",
         ["tenant_id", "started_at"],
-        postgresql_include=["source", "disposition", "talk_seconds", "call_disposition", "call_talk_seconds"],
+        postgresql_include=[
+            *("source", "source_e164", "destination", "destination_e164", "direction"),
+            *("disposition", "talk_seconds", "call_disposition", "call_talk_seconds"),
+        ],
         postgresql_where=sa.text("opens_call"),
         sqlite_where=sa.text("opens_call = 1"),
     )
@@ -35,10 +37,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index(op.f(INDEX), table_name="calls")
-    with op.batch_alter_table("calls") as calls:
-        calls.drop_column("call_talk_seconds")
-        calls.drop_column("call_disposition")
-        calls.drop_column("opens_call")
+    for column in ("call_talk_seconds", "call_disposition", "opens_call"):
+        op.drop_column("calls", column)
 
 
 # As app.calls.legs does it for the records of a delivery.

@@ -71,6 +71,9 @@ def test_the_summary_is_of_the_days_that_are_asked_for_and_of_as_many_before(app
         "unique_callers": 1,
         "talk_seconds": 60,
         "average_talk_seconds": 60.0,
+        "inbound": 0,
+        "outbound": 0,
+        "internal": 2,
     }
     before = found["before"]
     assert (before["since"], before["until"]) == ("2025-10-26T23:00:00Z", "2025-11-02T23:00:00Z")
