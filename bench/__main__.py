@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import backup, deliveries, metrics, pages, requests, rotation, startup
+from bench import backup, calls, deliveries, metrics, pages, requests, rotation, startup
 from bench.report import Table
 from tests.servers import Postgres
 
 SECTIONS: dict[str, Callable[[Postgres], list[Table]]] = {
     "startup": startup.measure,
     "deliveries": deliveries.measure,
+    "calls": calls.measure,
     "requests": requests.measure,
     "metrics": metrics.measure,
     "pages": pages.measure,

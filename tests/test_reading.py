@@ -26,7 +26,10 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 # Pages that lead somewhere else whoever is signed in already.
 LEAD_ON = {"/sign-in"}
 LISTS_SHOW = {"limit": "1"}
-NO_LISTS = ("/api/me", "/api/me/second-factor", "/api/calls/export")
+NO_LISTS = (
+    *("/api/me", "/api/me/second-factor"),
+    *(f"/api/calls/{name}" for name in ("export", "summary", "volume", "hours-of-week")),
+)
 LAST_USED = {("api_keys", "last_used_at"), ("sessions", "used_at")}
 
 
@@ -50,6 +53,8 @@ def world(app: APIFlask, client: FlaskClient, alice: Person, bob: Person, mailbo
     for password in (CANARY, f"{CANARY} "):
         client.post(hook["webhook_path"], auth=(hook["webhook_username"], password), data={"uniqueid": "1"})
     post(client, "/api/login", email=alice.email, password=CANARY)
+    not_understood = alice.client.get(f"/api/phone-systems/{ids['phone_systems']}/unreadable-deliveries").json
+    ids["deliveries"] = not_understood["items"][0]["id"]
     ids["calls"] = make_hook(app, alice).deliver().json["ids"][0]
     key = post(alice.client, "/api/api-keys", name="Wallboard", role="admin").json
     ids["api_keys"] = key["id"]
@@ -72,7 +77,7 @@ def reads(app: APIFlask, world: World) -> Iterator[tuple[str, dict[str, str]]]:
         blueprint, _, view = rule.endpoint.partition(".")
         if "GET" not in (rule.methods or ()) or view == "static" or blueprint in app.extensions["pages"] | {"metrics"}:
             continue
-        url = rule.rule.replace("<uuid:id>", world.ids.get(blueprint, ""))
+        url = with_ids(rule.rule, world, blueprint)
         yield url, {}
         if url.startswith("/api/") and not rule.arguments and url not in NO_LISTS:
             yield url, LISTS_SHOW
@@ -90,7 +95,12 @@ def pages(app: APIFlask, world: World) -> Iterator[str]:
         if "GET" in (rule.methods or ()) and blueprint in app.extensions["pages"]:
             kinds = [kind for kind in ("invitations", "members") if f"/{kind}/" in rule.rule]
             noun = (kinds or [blueprint.removesuffix("_pages")])[0]
-            yield rule.rule.replace("<uuid:id>", world.ids.get(noun, ""))
+            yield with_ids(rule.rule, world, noun)
+
+
+def with_ids(rule: str, world: World, noun: str) -> str:
+    own = rule.replace("<uuid:id>", world.ids.get(noun, ""))
+    return own.replace("<uuid:delivery_id>", world.ids["deliveries"])
 
 
 def everything(app: APIFlask) -> dict[str, list[Any]]:

@@ -26,19 +26,19 @@ def csv_download(tenant_id: UUID, filters: Filters, time_zone: ZoneInfo) -> Resp
         tenant_id,
         lambda reading: csv_chunks(reading, tenant_id, filters, time_zone),
         "text/csv; charset=utf-8",
-        "calls.csv",
+        "csv",
     )
 
 
 def json_download(tenant_id: UUID, filters: Filters, shown: Callable[[Call], str]) -> Response:
     """An answer with the pieces of :func:`~app.calls.export.json_chunks`. See :func:`_download`."""
     return _download(
-        tenant_id, lambda reading: json_chunks(reading, tenant_id, filters, shown), "application/json", "calls.json"
+        tenant_id, lambda reading: json_chunks(reading, tenant_id, filters, shown), "application/json", "json"
     )
 
 
-def _download(tenant_id: UUID, read: Callable[[Reading], Iterator[str]], content_type: str, name: str) -> Response:
-    """An answer with the pieces that ``read`` gives: a file of that name.
+def _download(tenant_id: UUID, read: Callable[[Reading], Iterator[str]], content_type: str, kind: str) -> Response:
+    """An answer with the pieces that ``read`` gives: the file ``calls.KIND``.
 
     The audit trail says who takes a tenant's calls away. The first piece is read before anything is sent: what goes
     wrong by then is answered as an error. What goes wrong later ends the connection, so that nobody takes a part for
@@ -58,6 +58,6 @@ def _download(tenant_id: UUID, read: Callable[[Reading], Iterator[str]], content
     db.session.commit()  # its connection goes back: the pool may have no second one for this thread
     chunks = read(reading)
     response = Response(chain([next(chunks)], chunks), content_type=content_type)
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Content-Disposition"] = f'attachment; filename="calls.{kind}"'
     response.headers["Cache-Control"] = "no-store"
     return response

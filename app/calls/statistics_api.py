@@ -37,7 +37,7 @@ api = APIBlueprint("call_statistics", __name__, url_prefix="/api/calls", tag="Ca
 @api.get("/summary")
 @api.input(Days, location="query")
 @api.output(SummaryOut, description="The figures")
-@api.doc(summary="Figures of a period, and of the one before it", description="docs/metrics.md defines each.")
+@api.doc(summary="Figures of a period, and of the one before it")
 @costs(50)
 def summary(query_data: Days) -> dict[str, Any]:
     period = _period(query_data)

@@ -240,8 +240,9 @@ def test_the_service_runs_without_writing_to_its_files(container, database, redi
     del environ["RESEND_API_KEY_FILE"]
     examined = container.run(["-m", "flask", "doctor", "--json"], environ | filled_in)
     findings = json.loads(examined.stdout)["findings"]
-    # Docker mounts the files read-only, where nobody asks for their modes.
-    assert [finding for finding in findings if finding["state"] != "ok" and "chmod 600" not in finding["text"]] == []
+    # Docker mounts the files read-only, where nobody asks for their modes. The owner is yet to sign in for once.
+    of_the_machine = [finding for finding in findings if finding["subject"] != "second factors"]
+    assert [it for it in of_the_machine if it["state"] != "ok" and "chmod 600" not in it["text"]] == []
     cannot = container.run(["-c", "open('new', 'w')"], environ)
     assert "PermissionError" in cannot.stderr
     healthy = container.run(["healthcheck.py"], environ)

@@ -131,14 +131,14 @@ def test_only_the_first_delivery_writes(app, alice, hook):
     updates = []
 
     def note(connection, cursor, statement, *_):
-        if statement.startswith("UPDATE"):
-            updates.append(statement.split()[1])
+        if statement.startswith("UPDATE phone_systems"):
+            updates.append(statement)
 
     with in_database(app):
         event.listen(db.engine, "before_cursor_execute", note)
     assert delivers_with(hook, hook.password)
     assert delivers_with(hook, hook.password)
-    assert updates == ["phone_systems"]
+    assert len(updates) == 1
     rotate(alice, hook)
     updates.clear()
     assert delivers_with(hook, hook.password)
