@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
+from app.pagination import PageQuery
 from bench.dataset import load
 from bench.load import gunicorn, request, seconds
 from bench.pages import browse_in
@@ -26,7 +27,7 @@ CALLS, OTHERS, CALLS_OF_OTHERS = 1_000_000, 100, 10_000
 TURNS, DAYS, PAGE = 20, 30, 50
 MOST_TIMES_BARE, LEAST_TIMES_SCANNED, MOST_MILLISECONDS, MOST_TIMES_FIRST = 3, 10, 300, 1.5
 
-# Two of three calls have one leg, the third has three: a call every half minute, for a year.
+# Of five records three are legs of one call, the others calls by themselves: a record every half minute, for a year.
 INSERT = """
     INSERT INTO calls (id, tenant_id, phone_system_id, record_key, linked_id, source, source_e164, destination,
         direction, extension, started_at, answered_at, ended_at, duration_seconds, talk_seconds, disposition, details,
@@ -106,7 +107,6 @@ def _service(url: str, tenant: UUID, table: Table) -> None:
     from app.calls.statistics import overview
     from app.database import now
     from app.extensions import db
-    from app.pagination import PageQuery
     from app.tenancy import tenant_scope
 
     columns = ", ".join(column.name for column in Call.__table__.columns)
@@ -116,7 +116,7 @@ def _service(url: str, tenant: UUID, table: Table) -> None:
 
         def page(cursor: str | None) -> Any:
             db.session.expunge_all()
-            found = service.list_calls(db.session(), tenant, PageQuery(limit=PAGE, cursor=cursor), service.Filters())
+            found = service.list_calls(db.session(), tenant, _query(PAGE, cursor), service.Filters())
             db.session.commit()
             return found
 
@@ -158,14 +158,14 @@ def _service(url: str, tenant: UUID, table: Table) -> None:
 
 def _cursor_at(service: Any, db: Any, tenant: UUID, moment: Any) -> str:
     """Of the page that begins there: what the list gives when it is asked for nothing younger."""
-    from app.pagination import PageQuery
-
-    items, following = service.list_calls(
-        db.session(), tenant, PageQuery(limit=1, cursor=None), service.Filters(until=moment)
-    )
+    items, following = service.list_calls(db.session(), tenant, _query(1), service.Filters(until=moment))
     assert items
     assert following
     return str(following)
+
+
+def _query(limit: int, cursor: str | None = None) -> PageQuery:
+    return PageQuery(limit=limit) if cursor is None else PageQuery(limit=limit, cursor=cursor)
 
 
 def _median_of(*candidates: Callable[[], Any]) -> list[float]:
