@@ -110,7 +110,10 @@ def _service(url: str, tenant: UUID, table: Table) -> None:
     from app.tenancy import tenant_scope
 
     columns = ", ".join(column.name for column in Call.__table__.columns)
-    bare = f"SELECT {columns} FROM calls WHERE tenant_id = %s AND started_at < %s ORDER BY started_at DESC, id DESC LIMIT {PAGE + 1}"  # noqa: E501
+    bare = (
+        f"SELECT {columns} FROM calls WHERE tenant_id = %s AND started_at < %s"
+        f" ORDER BY started_at DESC, id DESC LIMIT {PAGE + 1}"
+    )
     app = create_app()
     with app.app_context(), tenant_scope(tenant), psycopg.connect(url) as connection:
 

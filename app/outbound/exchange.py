@@ -8,6 +8,7 @@ import ssl
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from email.message import Message
 from ipaddress import ip_address
 from threading import Lock
@@ -45,7 +46,10 @@ class Limits(NamedTuple):
 USUAL: Final = Limits()
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True, repr=False)
+class Request:
+    """Its headers may hold a password, so nothing prints it."""
+
     method: str
     target: Target
     headers: Mapping[str, str]

@@ -10,12 +10,13 @@ import hmac
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 
-class Proof(NamedTuple):
-    """What a delivery has to show for itself. None: it has none. body: the bytes that ``signature`` is of; without a
-    signature they may be missing."""
+@dataclass(frozen=True, repr=False)
+class Proof:
+    """What a delivery has to show for itself, which nothing prints. None: it has none. body: the bytes that
+    ``signature`` is of; without a signature they may be missing."""
 
     username: str | None = None
     password: str | None = None

@@ -20,8 +20,9 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from app.phone_systems.vendors import authentication
+from app.phone_systems.vendors.asterisk_records import asterisk_record
 from app.phone_systems.vendors.described import ASTERISK_FIELDS, ASTERISK_RECORD, Body, several
-from app.phone_systems.vendors.records import JSON, CallRecord, asterisk_record, decode, read_each
+from app.phone_systems.vendors.records import JSON, CallRecord, decode, read_each
 from app.phone_systems.vendors.set_up import PASSWORD_HERE, Entry, SetUp, Step, host_and_path, port_of
 
 LABEL: Final = "Grandstream UCM"

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
-from zoneinfo import ZoneInfo
 
 from app import strict_json
-from app.phone_systems.vendors.local_time import Moments, read_local_time, resolve
-from app.phone_systems.vendors.parties import by_asterisk
+from app.phone_systems.vendors.local_time import Moments, read_local_time
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
@@ -30,15 +28,6 @@ MAXIMUM_SECONDS: Final = 31 * 24 * 3600  # no call takes longer than a month; fa
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 _LAST_SECOND: Final = int(datetime(2199, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
-
-_DISPOSITIONS: Final = {
-    "ANSWERED": "answered",
-    "NO ANSWER": "no_answer",
-    "BUSY": "busy",
-    "FAILED": "failed",
-    "CONGESTION": "failed",  # no circuit was free: the network could not place the call
-}
-_VOICEMAIL_APPLICATION: Final = "voicemail"
 
 
 class UnreadableDelivery(Exception):
@@ -212,59 +201,6 @@ def read_each(delivered: Any, read: Callable[[Mapping[str, Any]], CallRecord]) -
     return records
 
 
-def asterisk_record(
-    delivered: Mapping[str, Any],
-    time_zone: ZoneInfo,
-    *,
-    identity: tuple[str, ...],
-    linked_by: str,
-    caller_name: str | None = None,
-) -> CallRecord:
-    """A record with Asterisk's names of fields, which the PBXs built on Asterisk share.
-
-    identity: the fields that tell a record from every other one. linked_by: the field that a call's legs share;
-    ``uniqueid`` stands in for it. caller_name: a field with the caller's name, where that is not only in ``clid``.
-    Raises :class:`UnreadableDelivery` with everything that is wrong.
-    """
-    fields = Fields(delivered)
-    unique_id = fields.text("uniqueid", required=True)
-    record_key = key_of([fields.text(name) for name in identity])
-    duration, talk = fields.talk_within("duration", "billsec")
-    start = fields.local_time("start", required=True)
-    answer, end = fields.local_time("answer"), fields.local_time("end")
-    source, destination = fields.text("src"), fields.text("dst")
-    linked_id, clid = fields.text(linked_by) or unique_id, fields.text("clid")
-    disposition = _disposition(fields.text("disposition", required=True), fields.text("lastapp"))
-    given_name = usable_name(fields.text(caller_name)) if caller_name else None
-    moments = None
-    if start is not None and not fields.problems:
-        moments = resolve(start, answer, end, duration, talk, time_zone)
-        fields.problems += out_of_order(moments)
-    if moments is None or fields.problems:
-        raise UnreadableDelivery(fields.problems)
-    details = fields.others(but=_IN_COLUMNS | {linked_by})
-    parties = by_asterisk(source, destination, details)
-    return CallRecord(
-        record_key=record_key,
-        linked_id=linked_id,
-        source=source,
-        destination=destination,
-        caller_name=given_name or name_of_caller(clid, source),
-        started_at=moments.start,
-        answered_at=moments.answer,
-        ended_at=moments.end,
-        duration_seconds=duration,
-        talk_seconds=talk,
-        disposition=disposition,
-        details=details,
-        direction=parties.direction,
-        extension=parties.extension,
-    )
-
-
-_IN_COLUMNS: Final = frozenset({"src", "dst", "start", "answer", "end", "duration", "billsec"})
-
-
 def name_of_caller(caller_id: str, number: str) -> str | None:
     """The name in ``"Ada Lovelace" <+442071234567>``; None where there is none, or only the ``number`` again."""
     name = caller_id
@@ -302,14 +238,6 @@ def _as_text(value: Any) -> str:
 def key_of(identity: list[str]) -> str:
     """128 bits of BLAKE2b over the fields, as 32 hex digits: of one length, however long the fields are."""
     return hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
-
-
-def _disposition(text: str, application: str) -> str:
-    disposition = _DISPOSITIONS.get(text.upper().replace("_", " "), "other")
-    # The PBX answers for the mailbox: nobody spoke with the caller.
-    if disposition == "answered" and application.lower() == _VOICEMAIL_APPLICATION:
-        return "voicemail"
-    return disposition
 
 
 def out_of_order(moments: Moments) -> Iterable[tuple[str, str]]:

@@ -1,0 +1,22 @@
+"""What is sent, and what is shown by who delivers, may hold passwords: nothing that happens to print them tells any."""
+
+import pytest
+
+from app.outbound.exchange import Request
+from app.outbound.urls import target_of
+from app.phone_systems.vendors.authentication import Proof
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        Request("GET", target_of("https://pbx.example/"), {"Authorization": SECRET}, SECRET.encode()),
+        Proof("pbx", SECRET, SECRET, SECRET.encode()),
+    ],
+    ids=["request", "proof"],
+)
+def test_nothing_that_holds_a_secret_prints_it(held):
+    assert SECRET not in repr(held)
+    assert SECRET not in f"{held} {[held]}"
