@@ -38,7 +38,7 @@ _PACED: Final = "KEPT_DELIVERIES"
 _GONE: Final[Mapping[str, Any]] = {"errors": [], "body": None, "cut": False}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Delivered:
     """A delivery that was not understood. body: all of it, or more than 16 KiB of it. size: of the whole body in bytes,
     None where that is not known. reason: in our words, with nothing that was delivered. errors: what is wrong, by
@@ -51,7 +51,7 @@ class Delivered:
     errors: Sequence[Mapping[str, str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Kept:
     """One that is kept, opened. body: printable; None where the key that it was under was forgotten. cut: whether that
     is only the beginning."""

@@ -4,6 +4,7 @@ import pytest
 
 from app.outbound.exchange import Request
 from app.outbound.urls import target_of
+from app.phone_systems.unreadable import Delivered
 from app.phone_systems.vendors.authentication import Proof
 
 SECRET = "hunter2-hunter2"
@@ -14,8 +15,11 @@ SECRET = "hunter2-hunter2"
     [
         Request("GET", target_of("https://pbx.example/"), {"Authorization": SECRET}, SECRET.encode()),
         Proof("pbx", SECRET, SECRET, SECRET.encode()),
+        Delivered(
+            "text/plain", SECRET.encode(), 1, "it is of another content type", [{"field": SECRET, "message": ""}]
+        ),
     ],
-    ids=["request", "proof"],
+    ids=["request", "proof", "delivered"],
 )
 def test_nothing_that_holds_a_secret_prints_it(held):
     assert SECRET not in repr(held)
