@@ -15,9 +15,7 @@ SECRET = "hunter2-hunter2"
     [
         Request("GET", target_of("https://pbx.example/"), {"Authorization": SECRET}, SECRET.encode()),
         Proof("pbx", SECRET, SECRET, SECRET.encode()),
-        Delivered(
-            "text/plain", SECRET.encode(), 1, "it is of another content type", [{"field": SECRET, "message": ""}]
-        ),
+        Delivered("text/plain", SECRET.encode(), 1, "it is of another kind", [{"field": SECRET, "message": ""}]),
     ],
     ids=["request", "proof", "delivered"],
 )
